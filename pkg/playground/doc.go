@@ -1,0 +1,21 @@
+// Package playground runs real Kubernetes members on one machine for demo, tests and benchmarks: it starts one
+// process per member, watches over them, and lets other processes stop, start, pause and resume them.
+//
+// It must not link Kubernetes components: what a member is made of is in memberserver below it, which runs in
+// the members' processes only. So tests and tools can import this package cheaply. It never ends the process;
+// Up returns. It writes nothing outside the playground's directory.
+//
+// Why it is like this: members must die with whoever started them, however that ended. A normal end is ordered
+// by the supervisor (SIGTERM, and SIGKILL after a while); against kill -9 there are two nets, the kernel's
+// parent-death signal and a standard input that closes. A member that dies by itself is reported and stays in
+// the status as Failed; the others go on.
+//
+// A directory belongs to one running playground, by a lock that the system gives back when its holder dies. A
+// directory left behind by kill -9 can be brought up again: each member finds its data, its certificates and its
+// port, so that kubeconfigs handed out before stay valid. To start afresh remove the directory.
+//
+//	DIR/playground.lock, playground.json   the lock; where the running playground listens, and the secret
+//	DIR/<name>/kubeconfig                  administrator of the member
+//	DIR/<name>/log, audit.log              what its process prints; who asked what of it, if asked for
+//	DIR/<name>/port, pki/, state.db        what makes it the same member next time
+package playground
