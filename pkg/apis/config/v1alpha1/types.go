@@ -1,0 +1,68 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	logsapi "k8s.io/component-base/logs/api/v1"
+)
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// CellFedConfiguration configures one cellfed process. A flag of the same
+// meaning wins over the file.
+type CellFedConfiguration struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// DataDir is where the plane keeps its keys, its database and
+	// admin.kubeconfig. Required.
+	DataDir string `json:"dataDir,omitempty"`
+
+	// BindAddress is the IP address to serve on. Default: 127.0.0.1.
+	BindAddress string `json:"bindAddress,omitempty"`
+
+	// SecurePort is the port to serve on; 0 takes a free one, and
+	// admin.kubeconfig tells which. Default: 6443.
+	SecurePort *int32 `json:"securePort,omitempty"`
+
+	// Storage is the database, as a URL. Default: SQLite in the data directory.
+	Storage string `json:"storage,omitempty"`
+
+	// TopologyTypes are the kinds of units that objects can be placed by, besides
+	// "cluster", which is always there. Default: [cell].
+	TopologyTypes []string `json:"topologyTypes,omitempty"`
+
+	// Components are the parts that run in this process: "*" stands for all of
+	// them, "name" switches one on, "-name" switches one off. Default: ["*"].
+	Components []string `json:"components,omitempty"`
+
+	// Propagation tunes how federated objects are brought to members.
+	Propagation PropagationConfiguration `json:"propagation,omitempty"`
+
+	// ClusterHealthCheck tunes how members are watched over.
+	ClusterHealthCheck ClusterHealthCheckConfiguration `json:"clusterHealthCheck,omitempty"`
+
+	// Logging configures logs. At verbosity 0 only CellFed's own lines and the
+	// warnings and errors of its libraries are written.
+	Logging logsapi.LoggingConfiguration `json:"logging,omitempty"`
+}
+
+// PropagationConfiguration tunes how federated objects are brought to members.
+type PropagationConfiguration struct {
+	// Concurrency is how many federated objects of one type are worked on at the
+	// same time. Default: 16.
+	Concurrency *int32 `json:"concurrency,omitempty"`
+}
+
+// ClusterHealthCheckConfiguration tunes how members are watched over. The words
+// and defaults are those of KubeFed.
+type ClusterHealthCheckConfiguration struct {
+	// Period is how often a member is asked for its health. Default: 10s.
+	Period *metav1.Duration `json:"period,omitempty"`
+	// Timeout is how long one such question may take. Default: 3s.
+	Timeout *metav1.Duration `json:"timeout,omitempty"`
+	// FailureThreshold is how many failures in a row make a member not ready.
+	// Default: 3.
+	FailureThreshold *int32 `json:"failureThreshold,omitempty"`
+	// SuccessThreshold is how many successes in a row make it ready again.
+	// Default: 1.
+	SuccessThreshold *int32 `json:"successThreshold,omitempty"`
+}

@@ -1,0 +1,112 @@
+package v1alpha1
+
+import (
+	"fmt"
+	"net"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	logsapi "k8s.io/component-base/logs/api/v1"
+)
+
+// clusterTopology is the topology type that needs no configuration: members
+// themselves. It cannot be configured either.
+const clusterTopology = "cluster"
+
+// Validate tells what is wrong with a configuration that has its defaults.
+// known are the names of the components there are.
+func Validate(c *CellFedConfiguration, known []string) field.ErrorList {
+	var errs field.ErrorList
+	if c.DataDir == "" {
+		errs = append(errs, field.Required(field.NewPath("dataDir"), "say where the plane may keep its keys and its database"))
+	}
+	if net.ParseIP(c.BindAddress) == nil {
+		errs = append(errs, field.Invalid(field.NewPath("bindAddress"), c.BindAddress, "must be an IP address"))
+	}
+	if p := *c.SecurePort; p < 0 || p > 65535 {
+		errs = append(errs, field.Invalid(field.NewPath("securePort"), p, "must be between 0 and 65535"))
+	}
+	if c.Storage != "" && !strings.Contains(c.Storage, "://") {
+		errs = append(errs, field.Invalid(field.NewPath("storage"), c.Storage, "must be a URL like sqlite:///var/lib/cellfed/state.db"))
+	}
+	errs = append(errs, validateTopologyTypes(c.TopologyTypes, field.NewPath("topologyTypes"))...)
+	errs = append(errs, validateComponents(c.Components, known, field.NewPath("components"))...)
+	errs = append(errs, atLeastOne(*c.Propagation.Concurrency, field.NewPath("propagation", "concurrency"))...)
+	errs = append(errs, validateHealthCheck(&c.ClusterHealthCheck, field.NewPath("clusterHealthCheck"))...)
+	errs = append(errs, logsapi.Validate(&c.Logging, nil, field.NewPath("logging"))...)
+	return errs
+}
+
+func validateTopologyTypes(types []string, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	seen := sets.New[string]()
+	for i, t := range types {
+		at := path.Index(i)
+		switch {
+		case t == clusterTopology:
+			errs = append(errs, field.Forbidden(at, `"cluster" stands for the members themselves and is always there`))
+		case seen.Has(t):
+			errs = append(errs, field.Duplicate(at, t))
+		default:
+			// The type is the last part of the names of units' clusters, which are
+			// DNS labels joined by dots.
+			for _, msg := range validation.IsDNS1123Label(t) {
+				errs = append(errs, field.Invalid(at, t, msg))
+			}
+		}
+		seen.Insert(t)
+	}
+	return errs
+}
+
+func validateComponents(components, known []string, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	names := sets.New(known...)
+	for i, c := range components {
+		if c == AllComponents || names.Has(strings.TrimPrefix(c, "-")) {
+			continue
+		}
+		errs = append(errs, field.Invalid(path.Index(i), c,
+			fmt.Sprintf("must be *, one of [%s], or one of these after a minus sign", strings.Join(sets.List(names), " "))))
+	}
+	return errs
+}
+
+func validateHealthCheck(h *ClusterHealthCheckConfiguration, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if h.Period.Duration <= 0 {
+		errs = append(errs, field.Invalid(path.Child("period"), h.Period.Duration.String(), "must be more than nothing"))
+	}
+	if h.Timeout.Duration <= 0 {
+		errs = append(errs, field.Invalid(path.Child("timeout"), h.Timeout.Duration.String(), "must be more than nothing"))
+	}
+	errs = append(errs, atLeastOne(*h.FailureThreshold, path.Child("failureThreshold"))...)
+	errs = append(errs, atLeastOne(*h.SuccessThreshold, path.Child("successThreshold"))...)
+	return errs
+}
+
+func atLeastOne(v int32, path *field.Path) field.ErrorList {
+	if v < 1 {
+		return field.ErrorList{field.Invalid(path, v, "must be at least 1")}
+	}
+	return nil
+}
+
+// Enabled tells whether the component called name is on. A mention of its own
+// wins over "*", and of several mentions the first.
+func (c *CellFedConfiguration) Enabled(name string) bool {
+	all := false
+	for _, entry := range c.Components {
+		switch entry {
+		case name:
+			return true
+		case "-" + name:
+			return false
+		case AllComponents:
+			all = true
+		}
+	}
+	return all
+}

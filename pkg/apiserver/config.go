@@ -1,0 +1,82 @@
+package apiserver
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/client-go/rest"
+)
+
+// Where a CRD's conversion webhook points to be answered in this process, with
+// no connection and no certificate: clientConfig.service {namespace, name, path,
+// port}; a caBundle is not needed.
+const (
+	ConversionServiceNamespace = "cellfed-system"
+	ConversionServiceName      = "cellfed-conversion"
+	ConversionServicePath      = "/convert"
+	ConversionServicePort      = 443
+)
+
+// ConversionHandler answers a conversion review. Its objects are shared with
+// nobody. A nil answer is an error.
+type ConversionHandler func(ctx context.Context, review *apiextensionsv1.ConversionReview) *apiextensionsv1.ConversionResponse
+
+// AdmissionPlugin is an admission plugin that runs in this process.
+type AdmissionPlugin struct {
+	// Name is unique among all admission plugins.
+	Name string
+	// New makes the plugin: an admission.MutationInterface, a ValidationInterface,
+	// or both. The server does not serve yet at that time; loopback is to be kept
+	// and used when a request is admitted.
+	New func(loopback *rest.Config) (admission.Interface, error)
+}
+
+// Part is long-running work in the plane's process.
+type Part struct {
+	// Name is for logs and errors.
+	Name string
+	// Run works until ctx ends, which is before the API server does. An error
+	// before that ends the whole plane.
+	Run func(ctx context.Context, loopback *rest.Config) error
+}
+
+// Config says how to run a plane.
+type Config struct {
+	// DataDir holds keys, certificates, admin.kubeconfig and, by default, the
+	// database. One process at a time may use it.
+	DataDir string
+	// BindAddress and SecurePort are where to serve. Port 0 takes a free one.
+	BindAddress net.IP
+	SecurePort  int
+	// Storage is the database as a URL. Empty is SQLite in the data directory.
+	Storage string
+
+	// CRDs are installed, or brought up to date, before the plane is ready.
+	CRDs []*apiextensionsv1.CustomResourceDefinition
+	// Namespaces exist before the plane is ready, and are made again when they
+	// are deleted.
+	Namespaces []string
+	// Conversion answers for CRDs that point to the service above. Without it
+	// such CRDs cannot be converted.
+	Conversion ConversionHandler
+	// Admission plugins are asked in this order, before webhooks.
+	Admission []AdmissionPlugin
+	// Bootstrap functions run one after the other once the CRDs are served and
+	// before the plane is ready.
+	Bootstrap []func(ctx context.Context, loopback *rest.Config) error
+	// Parts start after that, all at once.
+	Parts []Part
+}
+
+func (c *Config) validate() error {
+	if c.DataDir == "" {
+		return fmt.Errorf("no data directory given")
+	}
+	if c.BindAddress == nil {
+		return fmt.Errorf("no bind address given")
+	}
+	return nil
+}

@@ -1,0 +1,216 @@
+package apiserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+	aggregatorapiserver "k8s.io/kube-aggregator/pkg/apiserver"
+
+	"github.com/cellfed/cellfed/pkg/host"
+	"github.com/cellfed/cellfed/pkg/storage"
+)
+
+// How long each stage of an orderly end may take; the sum stays below the five
+// seconds that a plane promises. What has not ended by then is left to the end of
+// the process: nothing acknowledged is at stake.
+const (
+	partsGrace   = time.Second
+	serverGrace  = 2500 * time.Millisecond
+	storageGrace = time.Second
+)
+
+// Run runs a plane until ctx ends or the plane fails. It returns nil after an
+// orderly end.
+func Run(ctx context.Context, cfg Config) (err error) {
+	if err := cfg.validate(); err != nil {
+		return err
+	}
+	dir, err := host.OpenDir(cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	endpoint := cfg.Storage
+	if endpoint == "" {
+		endpoint = "sqlite://" + dir.Database()
+	}
+	// The store comes first: its lock is what keeps a second plane away from the
+	// keys, too.
+	store, err := storage.Start(ctx, storage.Config{Endpoint: endpoint})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), storageGrace)
+		defer cancel()
+		err = errors.Join(err, store.Close(closing))
+	}()
+	ips, names := host.Addresses(cfg.BindAddress)
+	keys, err := dir.Keys(time.Now(), ips, names)
+	if err != nil {
+		return err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(cfg.BindAddress.String(), strconv.Itoa(cfg.SecurePort)))
+	if err != nil {
+		return fmt.Errorf("opening the secure port: %w", err)
+	}
+	defer func() { _ = listener.Close() }() // closed already when the server has run
+
+	if err := switchFeatures(); err != nil {
+		return fmt.Errorf("setting feature gates: %w", err)
+	}
+	server, loopback, err := newServer(upstream(ctx), cfg, place{listener, keys, store.Endpoints()})
+	if err != nil {
+		return err
+	}
+	port := listener.Addr().(*net.TCPAddr).Port
+	url := "https://" + net.JoinHostPort(host.DialHost(cfg.BindAddress), strconv.Itoa(port))
+	if err := dir.WriteKubeconfig(url, keys); err != nil {
+		return err
+	}
+	klog.FromContext(ctx).Info("Starting", "dataDir", string(dir), "address", url, "kubeconfig", dir.Kubeconfig())
+	return (&plane{cfg: cfg, server: server, loopback: loopback, store: store, ready: &readiness{}}).run(ctx)
+}
+
+// upstream is ctx for the code of others, whose lines are not CellFed's own.
+func upstream(ctx context.Context) context.Context {
+	return klog.NewContext(ctx, klog.Background())
+}
+
+// plane is an API server with the work that goes on beside it.
+type plane struct {
+	cfg      Config
+	server   *aggregatorapiserver.APIAggregator
+	loopback *rest.Config
+	store    *storage.Server
+	ready    *readiness
+}
+
+func (p *plane) run(ctx context.Context) error {
+	serving := make(chan struct{})
+	err := p.server.GenericAPIServer.AddPostStartHook("cellfed", func(genericapiserver.PostStartHookContext) error {
+		close(serving)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("making the API server: %w", err)
+	}
+	if err := p.server.GenericAPIServer.AddReadyzChecks(p.ready); err != nil {
+		return fmt.Errorf("making the API server: %w", err)
+	}
+	prepared, err := p.server.PrepareRun()
+	if err != nil {
+		return fmt.Errorf("preparing the API server: %w", err)
+	}
+	serverCtx, stopServer := context.WithCancel(context.WithoutCancel(upstream(ctx)))
+	defer stopServer()
+	stopped := make(chan error, 1)
+	go func() { stopped <- prepared.Run(serverCtx) }()
+
+	select {
+	case err := <-stopped:
+		return fmt.Errorf("running the API server: %w", errors.Join(err, errors.New("it ended at its start")))
+	case <-serving:
+	}
+	logger := klog.FromContext(ctx)
+	workErr, stopErr := p.work(ctx, stopped)
+	if ctx.Err() != nil {
+		logger.Info("Stopping")
+	}
+	if stopErr == nil {
+		stopServer()
+		select {
+		case stopErr = <-stopped:
+		case <-time.After(serverGrace):
+			logger.Info("Some requests did not end in time and were dropped", "grace", serverGrace)
+		}
+	}
+	return errors.Join(workErr, stopErr)
+}
+
+// work bootstraps the plane and runs its parts until ctx ends, one of them
+// fails, or the API server stops, which is the second error.
+func (p *plane) work(ctx context.Context, stopped <-chan error) (workErr, stopErr error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	failed := make(chan error, 1)
+	fail := func(err error) {
+		select {
+		case failed <- err:
+		default: // one failure is enough to end everything
+		}
+	}
+	var group sync.WaitGroup
+	group.Go(func() {
+		if err := p.start(ctx, &group, fail); err != nil && ctx.Err() == nil {
+			fail(err)
+		}
+	})
+	select {
+	case <-ctx.Done():
+	case workErr = <-failed:
+	case err := <-stopped:
+		stopErr = errors.Join(errors.New("the API server ended by itself"), err)
+	}
+	cancel()
+	done := make(chan struct{})
+	go func() {
+		group.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(partsGrace):
+		klog.FromContext(ctx).V(1).Info("Some parts did not end in time", "grace", partsGrace)
+	}
+	return workErr, stopErr
+}
+
+// start bootstraps, starts the parts, and tells when the plane is ready.
+func (p *plane) start(ctx context.Context, group *sync.WaitGroup, fail func(error)) error {
+	begun := time.Now()
+	if err := bootstrap(ctx, p.cfg, p.loopback); err != nil {
+		return fmt.Errorf("bootstrapping: %w", err)
+	}
+	for _, part := range p.cfg.Parts {
+		group.Go(func() {
+			if err := part.Run(ctx, rest.CopyConfig(p.loopback)); err != nil && ctx.Err() == nil {
+				fail(fmt.Errorf("running %s: %w", part.Name, err))
+			}
+		})
+	}
+	p.ready.done.Store(true)
+	if err := waitUntilReady(ctx, p.loopback); err != nil {
+		return err
+	}
+	klog.FromContext(ctx).Info("Ready", "bootstrap", time.Since(begun).Round(time.Millisecond))
+	return nil
+}
+
+// waitUntilReady waits until the plane calls itself ready, so that the line in
+// the log is as true as the endpoint.
+func waitUntilReady(ctx context.Context, loopback *rest.Config) error {
+	client, err := kubernetes.NewForConfig(loopback)
+	if err != nil {
+		return fmt.Errorf("making a client: %w", err)
+	}
+	for {
+		err := client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,41 @@
+package host
+
+import (
+	"fmt"
+	"os"
+
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+// WriteKubeconfig writes the administrator's kubeconfig for a plane that serves
+// at the given URL. It carries its certificates, so that it works wherever it is
+// copied to.
+func (d Dir) WriteKubeconfig(url string, k Keys) error {
+	ca, err := os.ReadFile(k.ServingCA)
+	if err != nil {
+		return fmt.Errorf("reading certificate: %w", err)
+	}
+	cert, err := os.ReadFile(k.AdminCert)
+	if err != nil {
+		return fmt.Errorf("reading certificate: %w", err)
+	}
+	key, err := os.ReadFile(k.AdminKey)
+	if err != nil {
+		return fmt.Errorf("reading key: %w", err)
+	}
+	const name = "cellfed"
+	data, err := clientcmd.Write(clientcmdapi.Config{
+		Clusters:       map[string]*clientcmdapi.Cluster{name: {Server: url, CertificateAuthorityData: ca}},
+		AuthInfos:      map[string]*clientcmdapi.AuthInfo{adminUser: {ClientCertificateData: cert, ClientKeyData: key}},
+		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: adminUser}},
+		CurrentContext: name,
+	})
+	if err != nil {
+		return fmt.Errorf("writing kubeconfig: %w", err)
+	}
+	if err := writeFile(d.Kubeconfig(), data); err != nil {
+		return fmt.Errorf("writing kubeconfig: %w", err)
+	}
+	return nil
+}
