@@ -42,14 +42,16 @@ func (b *backend) Start(ctx context.Context) error {
 }
 
 // Get reads one key as it was at a revision, 0 = now.
-func (b *backend) Get(ctx context.Context, key string, revision int64, _ bool) (rev int64, kv *server.KeyValue, err error) {
+func (b *backend) Get(ctx context.Context, key string, revision int64, keysOnly bool) (rev int64, kv *server.KeyValue, err error) {
 	err = b.reader.look(ctx, func(s *snapshot) (err error) {
 		rev = s.revision
 		at, err := s.at(revision)
 		if err != nil {
 			return err
 		}
-		kv, err = s.get(key, at)
+		if kv, err = s.get(key, at); kv != nil && keysOnly {
+			kv.Value = nil
+		}
 		return err
 	})
 	return rev, kv, wire(err)
@@ -118,11 +120,18 @@ func (b *backend) Update(ctx context.Context, key string, value []byte, revision
 		rev = kv.ModRevision
 		return err
 	})
+	if err == nil && !ok && key == apiCompactKey {
+		err = errCompactRace
+	}
 	if err != nil {
 		return 0, nil, false, wire(err)
 	}
 	return rev, kv, ok, nil
 }
+
+// errCompactRace: for this one key Kine looks at the error of an update, but not
+// at whether it took place.
+var errCompactRace = errors.New("somebody else compacted at the same time")
 
 // Put writes a key whatever it was, and answers what it was.
 func (b *backend) Put(ctx context.Context, key string, value []byte, lease int64) (rev int64, before *server.KeyValue, err error) {

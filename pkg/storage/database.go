@@ -46,7 +46,7 @@ CREATE TABLE entries (
 	expires         INTEGER NOT NULL,
 	value           BLOB
 ) STRICT;
-CREATE UNIQUE INDEX entries_by_key ON entries (key, revision);
+CREATE UNIQUE INDEX entries_by_key ON entries (key, revision, deleted);
 CREATE INDEX entries_by_expiry ON entries (expires) WHERE expires > 0;
 CREATE TABLE facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 INSERT INTO facts VALUES ('compacted', 0), ('swept', 0);

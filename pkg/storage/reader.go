@@ -15,16 +15,17 @@ const (
 	getSQL = `SELECT revision, key, create_revision, version, lease, deleted, value FROM entries
 		WHERE key = ?1 AND revision <= ?2 ORDER BY revision DESC LIMIT 1`
 
-	// The inner query walks the index by key, so the outer one can stop at the
-	// limit. An end of type BLOB sorts after every key.
-	listSQL = `SELECT e.revision, e.key, e.create_revision, e.version, e.lease, e.deleted, %s
-		FROM (SELECT MAX(revision) AS newest FROM entries WHERE key >= ?1 AND key < ?2 AND revision <= ?3 GROUP BY key ORDER BY key) AS n
-		CROSS JOIN entries AS e ON e.revision = n.newest
-		WHERE e.deleted = 0 ORDER BY e.key LIMIT ?4`
+	// Walks the index by key and stops at the limit. An end of type BLOB sorts
+	// after every key.
+	listSQL = `SELECT e.revision, e.key, e.create_revision, e.version, e.lease, e.deleted, %s FROM entries AS e
+		WHERE e.key >= ?1 AND e.key < ?2 AND e.revision <= ?3 AND e.deleted = 0
+		AND NOT EXISTS (SELECT 1 FROM entries AS n WHERE n.key = e.key AND n.revision > e.revision AND n.revision <= ?3)
+		ORDER BY e.key LIMIT ?4`
 
-	countSQL = `SELECT COUNT(*)
-		FROM (SELECT MAX(revision) AS newest FROM entries WHERE key >= ?1 AND key < ?2 AND revision <= ?3 GROUP BY key) AS n
-		CROSS JOIN entries AS e ON e.revision = n.newest WHERE e.deleted = 0`
+	// Beside MAX, SQLite takes the other columns from the row of the maximum; the
+	// index alone answers.
+	countSQL = `SELECT COUNT(*) FROM (SELECT MAX(revision), deleted FROM entries
+		WHERE key >= ?1 AND key < ?2 AND revision <= ?3 GROUP BY key) WHERE deleted = 0`
 
 	historySQL = `SELECT e.revision, e.key, e.create_revision, e.version, e.lease, e.deleted, e.value,
 			p.revision, p.create_revision, p.version, p.lease, p.value

@@ -90,8 +90,11 @@ func start(ctx context.Context, cfg Config, scheme string) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{backend: opened.(*backend), cancel: cancel, closed: make(chan struct{})}
-	if err := s.serve(life, cfg.SocketDir); err != nil {
-		return nil, errors.Join(err, s.Close(ctx))
+	if err = s.serve(life, cfg.SocketDir); err == nil {
+		err = ctx.Err() // too late for who asked
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close(context.WithoutCancel(ctx)))
 	}
 	return s, nil
 }
@@ -110,7 +113,7 @@ func constructor(open opener) drivers.Constructor {
 			return false, nil, err
 		}
 		b := &backend{data: data}
-		if b.writer, err = newWriter(ctx, data.write); err == nil {
+		if b.writer, err = newWriter(ctx, data); err == nil {
 			b.reader, err = newReader(ctx, data.read)
 		}
 		if err != nil {

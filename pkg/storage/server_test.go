@@ -2,14 +2,14 @@ package storage
 
 import (
 	"context"
+	"io"
 	"path/filepath"
 	"testing"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc/grpclog"
 	"go.uber.org/zap"
-	"io"
+	"google.golang.org/grpc/grpclog"
 )
 
 func init() { grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard)) }
@@ -40,12 +40,16 @@ func shut(t testing.TB, s *Server) {
 
 func client(t testing.TB, s *Server) *clientv3.Client {
 	t.Helper()
-	c, err := clientv3.New(clientv3.Config{Endpoints: s.Endpoints(), DialTimeout: 5 * time.Second, Logger: zap.NewNop()})
+	c, err := newClient(s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Close() })
+	t.Cleanup(func() { _ = c.Close() })
 	return c
+}
+
+func newClient(s *Server) (*clientv3.Client, error) {
+	return clientv3.New(clientv3.Config{Endpoints: s.Endpoints(), DialTimeout: 5 * time.Second, Logger: zap.NewNop()})
 }
 
 // create does what an API server does to create an object.
@@ -63,30 +67,4 @@ func update(ctx context.Context, c *clientv3.Client, key, value string, revision
 func remove(ctx context.Context, c *clientv3.Client, key string, revision int64) (*clientv3.TxnResponse, error) {
 	return c.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", revision)).
 		Then(clientv3.OpDelete(key)).Else(clientv3.OpGet(key)).Commit()
-}
-
-func TestSmoke(t *testing.T) {
-	s := serve(t, databaseIn(t.TempDir()))
-	c := client(t, s)
-	w := c.Watch(t.Context(), "/a", clientv3.WithPrefix(), clientv3.WithPrevKV())
-	r, err := create(t.Context(), c, "/a/1", "x")
-	if err != nil || !r.Succeeded {
-		t.Fatal(r, err)
-	}
-	t.Log(r)
-	u, err := update(t.Context(), c, "/a/1", "y", r.Header.Revision)
-	t.Log(u, err)
-	u, err = update(t.Context(), c, "/a/1", "y", r.Header.Revision)
-	t.Log(u, err)
-	g, err := c.Get(t.Context(), "/a", clientv3.WithPrefix())
-	t.Log(g, err)
-	d, err := remove(t.Context(), c, "/a/1", g.Kvs[0].ModRevision)
-	t.Log(d, err)
-	for n := 0; n < 3; {
-		x := <-w
-		for _, e := range x.Events {
-			t.Log(e)
-			n++
-		}
-	}
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -20,6 +21,12 @@ const (
 	// quiet is how long nothing is written before the log is copied into the
 	// database and emptied.
 	quiet = time.Second
+
+	// walLimit is the size of the log at which a write waits for the readers that
+	// keep it from being used from the start again; it is looked at every so many
+	// transactions.
+	walLimit = 64 << 20
+	walEvery = 64
 )
 
 var errClosed = errors.New("storage is closed")
@@ -47,6 +54,8 @@ type writer struct {
 	deadOnce sync.Once
 	deadErr  error
 	dirty    bool // the log holds pages that the database does not
+	commits  int
+	wal      string // the log's path
 	wakeTTL  func(at int64)
 
 	revision, compacted, swept int64
@@ -54,9 +63,10 @@ type writer struct {
 	begin, commitTx, rollback, latest, insert, setFact, dropReplaced, dropTombstones *sql.Stmt
 }
 
-func newWriter(ctx context.Context, conn *sql.Conn) (*writer, error) {
+func newWriter(ctx context.Context, data *database) (*writer, error) {
+	conn := data.write
 	w := &writer{
-		ctx: ctx, conn: conn,
+		ctx: ctx, conn: conn, wal: data.path + "-wal",
 		changes: make(chan *change), stop: make(chan struct{}), stopped: make(chan struct{}), dead: make(chan struct{}),
 		wakeTTL: func(int64) {},
 	}
@@ -107,6 +117,7 @@ func (w *writer) run() {
 		select {
 		case c := <-w.changes:
 			w.commit(w.gather(c))
+			w.boundLog()
 			idle.Reset(quiet)
 		case <-idle.C:
 			if w.dirty && !w.checkpoint() {
@@ -230,6 +241,17 @@ func (w *writer) checkpoint() bool {
 		w.dirty = false
 	}
 	return !w.dirty
+}
+
+// boundLog keeps readers that overlap each other without end from making the
+// log grow without end.
+func (w *writer) boundLog() {
+	if w.commits++; w.commits%walEvery != 0 {
+		return
+	}
+	if info, err := os.Stat(w.wal); err == nil && info.Size() > walLimit {
+		w.checkpoint()
+	}
 }
 
 // fail ends all writing for good: see lethal.
