@@ -21,6 +21,8 @@ func newCommand() *cobra.Command {
 		// Errors are told once, in main; a wrong member name is no reason to print a page of usage.
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		// They would spread over several lines.
+		DisableSuggestions: true,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(upCommand(), downCommand(), statusCommand(), memberCommand())
