@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"modernc.org/sqlite"
@@ -107,8 +108,11 @@ func checkFile(path string) error {
 	if err != nil {
 		return err
 	}
+	if info.IsDir() {
+		return errors.New("it is a directory")
+	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("it is not a regular file but %s", info.Mode().Type())
+		return fmt.Errorf("it is no regular file: mode %s", info.Mode())
 	}
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
@@ -197,7 +201,7 @@ func (d *database) checkIntegrity(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("checking integrity: %w", err)
 	case verdict != "ok":
-		return fmt.Errorf("the file is corrupt: %s", verdict)
+		return fmt.Errorf("the file is corrupt: %s", strings.ReplaceAll(verdict, "\n", " "))
 	}
 	return nil
 }
@@ -210,7 +214,9 @@ func (d *database) close() error {
 		errs = append(errs, d.read.Close())
 	}
 	if d.write != nil {
-		errs = append(errs, d.write.Close())
+		if err := d.write.Close(); !errors.Is(err, sql.ErrConnDone) { // lost: then Server.Err has told of it
+			errs = append(errs, err)
+		}
 	}
 	if d.pool != nil {
 		errs = append(errs, d.pool.Close())
