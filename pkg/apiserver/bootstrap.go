@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/workqueue"
 )
 
 // bootstrapTimeout is how long a plane may take from serving to being ready
@@ -43,10 +45,12 @@ func (r *readiness) Check(*http.Request) error {
 func bootstrap(ctx context.Context, cfg Config, loopback *rest.Config) error {
 	ctx, cancel := context.WithTimeout(ctx, bootstrapTimeout)
 	defer cancel()
-	if err := installCRDs(ctx, loopback, cfg.CRDs); err != nil {
-		return err
-	}
-	if err := waitForNamespaces(ctx, loopback, cfg.Namespaces); err != nil {
+	err := inParallel(ctx, []func() error{
+		func() error { return ensureRoles(ctx, loopback) },
+		func() error { return installCRDs(ctx, loopback, cfg.CRDs) },
+		func() error { return waitForNamespaces(ctx, loopback, cfg.Namespaces) },
+	})
+	if err != nil {
 		return err
 	}
 	for _, f := range cfg.Bootstrap {
@@ -67,17 +71,28 @@ func installCRDs(ctx context.Context, loopback *rest.Config, crds []*apiextensio
 	if err != nil {
 		return fmt.Errorf("making a client: %w", err)
 	}
+	var work []func() error
 	for _, crd := range crds {
-		if err := installCRD(ctx, client, crd); err != nil {
-			return fmt.Errorf("installing CRD %s: %w", crd.Name, err)
-		}
+		work = append(work, func() error {
+			if err := installCRD(ctx, client, crd); err != nil {
+				return fmt.Errorf("installing CRD %s: %w", crd.Name, err)
+			}
+			if err := waitUntilServed(ctx, client, crd); err != nil {
+				return fmt.Errorf("waiting for CRD %s: %w", crd.Name, err)
+			}
+			return nil
+		})
 	}
-	for _, crd := range crds {
-		if err := waitUntilServed(ctx, client, crd); err != nil {
-			return fmt.Errorf("waiting for CRD %s: %w", crd.Name, err)
-		}
-	}
-	return nil
+	return inParallel(ctx, work)
+}
+
+// inParallel does independent work, a few pieces at a time, and returns what
+// went wrong. It starts nothing more once ctx has ended.
+func inParallel(ctx context.Context, work []func() error) error {
+	const atOnce = 16
+	errs := make([]error, len(work))
+	workqueue.ParallelizeUntil(ctx, atOnce, len(work), func(i int) { errs[i] = work[i]() })
+	return errors.Join(append(errs, ctx.Err())...)
 }
 
 // installCRD writes a CRD when it is missing or differs.

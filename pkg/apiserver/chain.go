@@ -22,6 +22,7 @@ import (
 	controlplane "k8s.io/kubernetes/pkg/controlplane/apiserver"
 	"k8s.io/kubernetes/pkg/controlplane/apiserver/options"
 	generatedopenapi "k8s.io/kubernetes/pkg/generated/openapi"
+	rbacrest "k8s.io/kubernetes/pkg/registry/rbac/rest"
 )
 
 // connectionGrace is how long open connections may linger once everything in
@@ -47,6 +48,10 @@ func newConfigs(opts options.CompletedOptions, conversion ConversionHandler, loo
 	}
 	generic.EffectiveVersion = versioned{generic.EffectiveVersion}
 	*loopback = generic.LoopbackClientConfig
+	generic.DisabledPostStartHooks.Insert(
+		rbacrest.PostStartHookName,               // ensureRoles does it
+		"start-legacy-token-tracking-controller", // a plane never had tokens of that kind
+	)
 
 	resolver := serviceResolver{}
 	native, initializers, err := controlplane.CreateConfig(opts, generic, informers, storageFactory, resolver, nil)

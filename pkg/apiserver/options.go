@@ -16,6 +16,7 @@ import (
 	mutatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/mutating"
 	validatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/validating"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
+	"k8s.io/apiserver/pkg/util/compatibility"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/client-go/rest"
 	"k8s.io/kubernetes/pkg/controlplane/apiserver/options"
@@ -34,10 +35,14 @@ const serviceAccountIssuer = "https://cellfed.io"
 // switchFeatures switches off what a single API server has no use for: both
 // features exist for several of them and write leases all the time.
 func switchFeatures() error {
-	return utilfeature.DefaultMutableFeatureGate.SetFromMap(map[string]bool{
+	err := utilfeature.DefaultMutableFeatureGate.SetFromMap(map[string]bool{
 		"APIServerIdentity":                   false,
 		"UnknownVersionInteroperabilityProxy": false,
 	})
+	if err != nil {
+		return err
+	}
+	return compatibility.DefaultComponentGlobalsRegistry.Set()
 }
 
 // place is where a plane serves and stores.
@@ -71,6 +76,7 @@ func newOptions(ctx context.Context, cfg Config, at place, loopback **rest.Confi
 	o.ServiceAccountSigningKeyFile = at.keys.ServiceAccountKey
 	o.Authorization.Modes = []string{"RBAC"}
 
+	o.Metrics = nil // nothing to configure, and empty settings are complained of
 	o.Admission = &kubeoptions.AdmissionOptions{GenericAdmission: admissionOptions(cfg.Admission, loopback)}
 	o.SystemNamespaces = append([]string{metav1.NamespaceSystem, metav1.NamespaceDefault}, cfg.Namespaces...)
 

@@ -136,8 +136,8 @@ func (p *plane) run(ctx context.Context) error {
 	return errors.Join(workErr, stopErr)
 }
 
-// work bootstraps the plane and runs its parts until ctx ends, one of them
-// fails, or the API server stops, which is the second error.
+// work bootstraps the plane and runs its parts until ctx ends, one of them or
+// the store fails, or the API server stops, which is the second error.
 func (p *plane) work(ctx context.Context, stopped <-chan error) (workErr, stopErr error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -157,6 +157,8 @@ func (p *plane) work(ctx context.Context, stopped <-chan error) (workErr, stopEr
 	select {
 	case <-ctx.Done():
 	case workErr = <-failed:
+	case <-p.store.Done():
+		workErr = fmt.Errorf("storing: %w", p.store.Err())
 	case err := <-stopped:
 		stopErr = errors.Join(errors.New("the API server ended by itself"), err)
 	}

@@ -24,14 +24,30 @@ func Log(c *logsapi.LoggingConfiguration, gate featuregate.FeatureGate, out io.W
 
 var ownLine = []byte(`logger="` + LoggerName)
 
-// quiet drops the informational lines of libraries. The text format writes each
-// entry at once, its severity first.
+// noise are warnings and errors of libraries that tell of nothing a reader could
+// or should change: a matter of course at every start or end of a plane.
+var noise = [][]byte{
+	[]byte("because it has no resources."),
+	[]byte("Failed to shutdown server: context deadline exceeded"),        // watches are open
+	[]byte(`addrConn.createTransport failed to connect to {Addr: "unix:`), // the store, which tells itself
+}
+
+// quiet drops the informational lines of libraries, and noise. The text format
+// writes each entry at once, its severity first.
 type quiet struct{ io.Writer }
 
 // Write implements io.Writer.
 func (q quiet) Write(p []byte) (int, error) {
-	if len(p) > 0 && p[0] == 'I' && !bytes.Contains(p, ownLine) {
+	if bytes.Contains(p, ownLine) {
+		return q.Writer.Write(p)
+	}
+	if len(p) > 0 && p[0] == 'I' {
 		return len(p), nil
+	}
+	for _, n := range noise {
+		if bytes.Contains(p, n) {
+			return len(p), nil
+		}
 	}
 	return q.Writer.Write(p)
 }

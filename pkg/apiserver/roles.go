@@ -1,0 +1,81 @@
+package apiserver
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/retry"
+	"k8s.io/component-helpers/auth/rbac/reconciliation"
+	"k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy"
+)
+
+// ensureRoles makes sure of Kubernetes' default roles and bindings, without
+// those of node agents and of controllers that a plane does not have. Upstream's
+// own start hook does the same for all of them, one by one and after a second of
+// waiting, which is most of the time a plane needs to start.
+func ensureRoles(ctx context.Context, loopback *rest.Config) error {
+	client, err := kubernetes.NewForConfig(loopback)
+	if err != nil {
+		return fmt.Errorf("making a client: %w", err)
+	}
+	var work []func() error
+	for _, role := range bootstrappolicy.ClusterRoles() {
+		if meantForPlane(role.Name) {
+			work = append(work, func() error { return ensureRole(client, role) })
+		}
+	}
+	for _, binding := range bootstrappolicy.ClusterRoleBindings() {
+		if meantForPlane(binding.RoleRef.Name) {
+			work = append(work, func() error { return ensureBinding(client, binding) })
+		}
+	}
+	return inParallel(ctx, work)
+}
+
+// meantForPlane tells whether a default role is of use where there are neither
+// nodes nor kube-controller-manager nor scheduler.
+func meantForPlane(role string) bool {
+	if !strings.HasPrefix(role, "system:") || strings.HasPrefix(role, "system:aggregate-to-") {
+		return true
+	}
+	return slices.Contains([]string{
+		"system:discovery", "system:basic-user", "system:public-info-viewer", "system:monitoring",
+		"system:auth-delegator", "system:service-account-issuer-discovery",
+	}, role)
+}
+
+func ensureRole(client kubernetes.Interface, role rbacv1.ClusterRole) error {
+	err := retry.OnError(retry.DefaultBackoff, apierrors.IsConflict, func() error {
+		_, err := (&reconciliation.ReconcileRoleOptions{
+			Role:    reconciliation.ClusterRoleRuleOwner{ClusterRole: role.DeepCopy()},
+			Client:  reconciliation.ClusterRoleModifier{Client: client.RbacV1().ClusterRoles()},
+			Confirm: true,
+		}).Run()
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("making sure of ClusterRole %s: %w", role.Name, err)
+	}
+	return nil
+}
+
+func ensureBinding(client kubernetes.Interface, binding rbacv1.ClusterRoleBinding) error {
+	err := retry.OnError(retry.DefaultBackoff, apierrors.IsConflict, func() error {
+		_, err := (&reconciliation.ReconcileRoleBindingOptions{
+			RoleBinding: reconciliation.ClusterRoleBindingAdapter{ClusterRoleBinding: binding.DeepCopy()},
+			Client:      reconciliation.ClusterRoleBindingClientAdapter{Client: client.RbacV1().ClusterRoleBindings()},
+			Confirm:     true,
+		}).Run()
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("making sure of ClusterRoleBinding %s: %w", binding.Name, err)
+	}
+	return nil
+}
