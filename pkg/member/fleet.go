@@ -69,10 +69,8 @@ type Fleet struct {
 	mu      sync.Mutex
 	entries map[string]*entry
 
-	listenMu    sync.RWMutex
-	nextID      int
-	subscribers map[int]func(Event)
-	suspicious  map[int]func(string)
+	subscribers listeners[Event]
+	suspicious  listeners[string]
 }
 
 // entry is what the fleet keeps of a member across its connections.
@@ -90,9 +88,7 @@ type entry struct {
 func NewFleet(ctx context.Context, opts Options) *Fleet {
 	f := &Fleet{
 		ctx: ctx, opts: opts.withDefaults(),
-		entries:     map[string]*entry{},
-		subscribers: map[int]func(Event){},
-		suspicious:  map[int]func(string){},
+		entries: map[string]*entry{},
 	}
 	context.AfterFunc(ctx, f.stop)
 	return f
@@ -257,43 +253,40 @@ func (f *Fleet) used(m *Member, gvr schema.GroupVersionResource) {
 }
 
 // Subscribe has fn called for each Event until cancel is called. It is called from many goroutines and holds up the
-// watches while it runs: it must be cheap, and must not call Engage, Disengage or SetReachable.
-func (f *Fleet) Subscribe(fn func(Event)) (cancel func()) {
-	return listen(f, &f.subscribers, fn)
-}
+// watches while it runs: it must be cheap.
+func (f *Fleet) Subscribe(fn func(Event)) (cancel func()) { return f.subscribers.add(fn) }
 
 // OnSuspicion has fn called with a member's name when there is reason to think that it is lost: a call could not be
 // carried, was not answered in time, or its credentials were refused. It must be cheap.
-func (f *Fleet) OnSuspicion(fn func(name string)) (cancel func()) {
-	return listen(f, &f.suspicious, fn)
-}
-
-func listen[T any](f *Fleet, m *map[int]T, fn T) func() {
-	f.listenMu.Lock()
-	defer f.listenMu.Unlock()
-	id := f.nextID
-	f.nextID++
-	(*m)[id] = fn
-	return func() {
-		f.listenMu.Lock()
-		defer f.listenMu.Unlock()
-		delete(*m, id)
-	}
-}
+func (f *Fleet) OnSuspicion(fn func(name string)) (cancel func()) { return f.suspicious.add(fn) }
 
 // Suspect says that a member may be lost. Failed calls say so by themselves; a caller that gave up waiting may too.
-func (f *Fleet) Suspect(name string) {
-	f.listenMu.RLock()
-	defer f.listenMu.RUnlock()
-	for _, fn := range f.suspicious {
-		fn(name)
+func (f *Fleet) Suspect(name string) { f.suspicious.tell(name) }
+
+func (f *Fleet) emit(ev Event) { f.subscribers.tell(ev) }
+
+// listeners are functions that want to be told. No lock is held while they are, so that they may call back.
+type listeners[T any] struct {
+	mu  sync.RWMutex
+	all []*func(T) // never changed in place
+}
+
+func (l *listeners[T]) add(fn func(T)) (cancel func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(slices.Clip(l.all), &fn)
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.all = slices.DeleteFunc(slices.Clone(l.all), func(other *func(T)) bool { return other == &fn })
 	}
 }
 
-func (f *Fleet) emit(ev Event) {
-	f.listenMu.RLock()
-	defer f.listenMu.RUnlock()
-	for _, fn := range f.subscribers {
-		fn(ev)
+func (l *listeners[T]) tell(what T) {
+	l.mu.RLock()
+	all := l.all
+	l.mu.RUnlock()
+	for _, fn := range all {
+		(*fn)(what)
 	}
 }
