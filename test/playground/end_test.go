@@ -20,13 +20,13 @@ import (
 	"github.com/cellfed/cellfed/test/harness"
 )
 
-// TestKillingThePlaygroundLeavesNoProcessAndItsDirectoryCanBeUsedAgain also has the longest way to end: the
-// member is paused, so it cannot notice anything itself, and its directory has a long name.
+// TestKillingThePlaygroundLeavesNoProcessAndItsDirectoryCanBeUsedAgain has one member that could notice the end
+// itself and one that is paused and cannot, in a directory whose name is too long for a socket.
 func TestKillingThePlaygroundLeavesNoProcessAndItsDirectoryCanBeUsedAgain(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), strings.Repeat("a-long-name/", 15))
-	set := harness.Members(t, 1, harness.MembersIn(dir))
+	set := harness.Members(t, 2, harness.MembersIn(dir))
 	configMap(t, clientOf(t, set.Members[0].Config), "kept")
-	set.Members[0].Pause(t)
+	set.Members[1].Pause(t)
 	pids := processesOf(t, set)
 	if err := syscall.Kill(set.PID(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
