@@ -121,6 +121,9 @@ func (d direction) lists(s scope, m map[string]any) map[string]any {
 
 // each is the list with f of every object in it; what is no object stays.
 func each(list []any, f func(map[string]any) map[string]any) []any {
+	if list == nil {
+		return nil // in memory it encodes as null, unlike an empty list
+	}
 	out := make([]any, len(list))
 	for i, e := range list {
 		if m, ok := e.(map[string]any); ok {
