@@ -1,0 +1,234 @@
+package apply
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+
+	"github.com/cellfed/cellfed/pkg/apis/wellknown"
+	"github.com/cellfed/cellfed/pkg/plan"
+)
+
+// Connection is a member that can be spoken to. Its context ends with it.
+type Connection interface {
+	Name() string
+	Context() context.Context
+	Dynamic() dynamic.Interface
+	REST() (rest.Interface, error)
+}
+
+// Options tune an Executor. The zero value is good.
+type Options struct {
+	// Patience is how long an object waits for a member that used to answer (default 2s).
+	Patience time.Duration
+	// CallTimeout bounds a single call (default 15s).
+	CallTimeout time.Duration
+	// CallsPerMember bounds the calls under way to one member (default 64).
+	CallsPerMember int
+	// Now is the clock (default time.Now).
+	Now func() time.Time
+}
+
+// Executor carries out plans.
+type Executor struct {
+	opts   Options
+	ledger *Ledger
+	// wake is told the key of an object that should be looked at again.
+	wake func(Key)
+
+	mu      sync.Mutex
+	members map[string]*lane
+}
+
+// lane is the traffic to one member.
+type lane struct {
+	underWay int
+	slow     bool         // did not answer within the patience lately
+	waiting  map[Key]bool // woken when there is room again
+}
+
+// NewExecutor returns an executor that writes down in a ledger what it learns, and wakes objects whose calls ended
+// after it had stopped waiting for them.
+func NewExecutor(ledger *Ledger, wake func(Key), opts Options) *Executor {
+	if opts.Patience == 0 {
+		opts.Patience = 2 * time.Second
+	}
+	if opts.CallTimeout == 0 {
+		opts.CallTimeout = 15 * time.Second
+	}
+	if opts.CallsPerMember == 0 {
+		opts.CallsPerMember = 64
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	return &Executor{opts: opts, ledger: ledger, wake: wake, members: map[string]*lane{}}
+}
+
+// answer is a result on its way from the call to whoever still waits for it.
+type answer struct {
+	unit   string
+	result plan.Result
+}
+
+// Do carries out the steps of a plan that touch members, all at once, and returns what came of them by unit. Steps
+// that a member has not answered within the patience are Pending, and so are steps for which a member has no room.
+func (e *Executor) Do(ctx context.Context, key Key, gvr schema.GroupVersionResource, p *plan.Plan,
+	connect func(member string) (Connection, error),
+) map[string]plan.Result {
+	results := map[string]plan.Result{}
+	answers := make(chan answer, len(p.Steps))
+	open := map[string]string{} // unit → member
+	left := &atomic.Bool{}      // nobody waits for answers any more
+	for i := range p.Steps {
+		step := &p.Steps[i]
+		if !step.Action.Writes() && step.Action != plan.Confirm {
+			continue
+		}
+		conn, err := connect(step.Member)
+		if err != nil {
+			results[step.Unit] = plan.Result{Outcome: plan.Failed, Why: plan.Why{Code: plan.CodeClusterNotReady, Message: err.Error()}}
+			continue
+		}
+		results[step.Unit] = plan.Result{Outcome: plan.Pending}
+		if e.start(key, gvr, step, conn, answers, left) {
+			open[step.Unit] = step.Member
+		}
+	}
+	e.collect(ctx, open, answers, results, left)
+	return results
+}
+
+// collect waits for answers: as long as its patience for members that used to answer, not at all for others.
+func (e *Executor) collect(ctx context.Context, open map[string]string, answers <-chan answer, results map[string]plan.Result, left *atomic.Bool) {
+	defer func() {
+		left.Store(true)
+		for { // what has come by now is welcome; what comes later wakes the object
+			select {
+			case a := <-answers:
+				results[a.unit] = a.result
+			default:
+				return
+			}
+		}
+	}()
+	if len(open) == 0 {
+		return
+	}
+	patience := time.NewTimer(e.opts.Patience)
+	defer patience.Stop()
+	for e.worthWaiting(open) {
+		select {
+		case a := <-answers:
+			results[a.unit] = a.result
+			delete(open, a.unit)
+		case <-patience.C:
+			e.markSlow(open)
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (e *Executor) worthWaiting(open map[string]string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, m := range open {
+		if l := e.members[m]; l == nil || !l.slow {
+			return true
+		}
+	}
+	return false
+}
+
+func (e *Executor) markSlow(open map[string]string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, m := range open {
+		if l := e.members[m]; l != nil {
+			l.slow = true
+		}
+	}
+}
+
+// start begins a step's call if its unit is free and its member has room.
+func (e *Executor) start(key Key, gvr schema.GroupVersionResource, step *plan.Step, conn Connection,
+	answers chan<- answer, left *atomic.Bool,
+) bool {
+	if !e.enter(conn.Name(), key) {
+		return false
+	}
+	if !e.ledger.begin(key, step.Unit) {
+		e.leave(conn.Name(), 0)
+		return false
+	}
+	go func() {
+		began := e.opts.Now()
+		ctx, cancel := context.WithTimeout(conn.Context(), e.opts.CallTimeout)
+		defer cancel()
+		result := perform(ctx, gvr, step, conn)
+		revision := ""
+		if step.Action == plan.Create || step.Action == plan.Update {
+			revision = step.Revision
+		}
+		now := e.opts.Now()
+		e.ledger.end(key, step.Unit, revision, result, now)
+		e.leave(conn.Name(), now.Sub(began))
+		answers <- answer{step.Unit, result} // never blocks: there is room for every step
+		if left.Load() {
+			e.wake(key)
+		}
+	}()
+	return true
+}
+
+func (e *Executor) lane(member string) *lane {
+	l := e.members[member]
+	if l == nil {
+		l = &lane{waiting: map[Key]bool{}}
+		e.members[member] = l
+	}
+	return l
+}
+
+func (e *Executor) enter(member string, key Key) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l := e.lane(member)
+	if l.underWay >= e.opts.CallsPerMember {
+		l.waiting[key] = true
+		return false
+	}
+	l.underWay++
+	return true
+}
+
+func (e *Executor) leave(member string, took time.Duration) {
+	e.mu.Lock()
+	l := e.lane(member)
+	l.underWay--
+	if took > 0 {
+		l.slow = took > e.opts.Patience
+	}
+	var next *Key
+	for k := range l.waiting {
+		next = &k
+		delete(l.waiting, k)
+		break
+	}
+	e.mu.Unlock()
+	if next != nil {
+		e.wake(*next)
+	}
+}
+
+func isWatched(u *unstructured.Unstructured) bool {
+	return u.GetLabels()[wellknown.ManagedLabel] == wellknown.ManagedTrue
+}

@@ -1,0 +1,202 @@
+package apply
+
+import (
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/cellfed/cellfed/pkg/plan"
+)
+
+// Key names a federated object: Type is the name of its FederatedTypeConfig.
+type Key struct {
+	Type, Namespace, Name string
+}
+
+// Pauses between repeated failures double from the first to the last.
+const (
+	firstPause = time.Second
+	lastPause  = time.Minute
+)
+
+// Sights that no watch will correct are looked at again after these times: objects that carry the managed label are
+// watched, so their sight only bridges a watch that lags; others are not.
+const (
+	watchedSight   = 15 * time.Second
+	unwatchedSight = time.Minute
+)
+
+// Ledger remembers, per object and unit, calls under way, what was last seen by a call, and failures.
+type Ledger struct {
+	mu    sync.Mutex
+	units map[Key]map[string]*line
+}
+
+type line struct {
+	inFlight bool
+	sight    *unstructured.Unstructured
+	seen     time.Time
+	probe    bool // the sight is old: ask again
+
+	failure  *plan.Failure
+	until    time.Time
+	failures int
+}
+
+// NewLedger returns an empty ledger.
+func NewLedger() *Ledger { return &Ledger{units: map[Key]map[string]*line{}} }
+
+// Recollection is what a ledger knows of one unit.
+type Recollection struct {
+	InFlight bool
+	// Observed is the newer of what the watch shows and what a call saw.
+	Observed *unstructured.Unstructured
+	// Probe: Observed is of a kind that no watch corrects, and old.
+	Probe   bool
+	Failure *plan.Failure
+	// Until is when the failure may be repeated; zero without one.
+	Until time.Time
+}
+
+// Recall says what is known of a unit now; watched is what the watch shows (nil = nothing).
+func (l *Ledger) Recall(key Key, unit string, watched *unstructured.Unstructured, now time.Time) Recollection {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.units[key][unit]
+	if e == nil {
+		return Recollection{Observed: watched}
+	}
+	r := Recollection{InFlight: e.inFlight, Observed: watched}
+	if e.sight != nil && !outdated(e.sight, watched) {
+		life := watchedSight
+		if !isWatched(e.sight) {
+			life = unwatchedSight
+		}
+		switch old := now.Sub(e.seen) > life; {
+		case !old:
+			r.Observed = e.sight
+		case isWatched(e.sight):
+			e.sight = nil
+		default:
+			r.Observed, r.Probe = e.sight, true
+		}
+	} else {
+		e.sight = nil
+	}
+	if e.failure != nil && now.Before(e.until) {
+		r.Failure, r.Until = e.failure, e.until
+	}
+	return r
+}
+
+// outdated tells whether the watch is at least as new as the sight. Resource versions of one object compare as
+// numbers; where they are none, the watch is believed.
+func outdated(sight, watched *unstructured.Unstructured) bool {
+	if watched == nil {
+		return false
+	}
+	if watched.GetUID() != sight.GetUID() {
+		return true
+	}
+	return !newer(sight.GetResourceVersion(), watched.GetResourceVersion())
+}
+
+func newer(a, b string) bool {
+	x, errX := strconv.ParseUint(a, 10, 64)
+	y, errY := strconv.ParseUint(b, 10, 64)
+	return errX == nil && errY == nil && x > y
+}
+
+// Watched tells the ledger that the watch showed a change of a unit's object (nil = it went). It returns false if the
+// change is the echo of a call of our own, which nobody needs to look at.
+func (l *Ledger) Watched(key Key, unit string, watched *unstructured.Unstructured) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.units[key][unit]
+	if e == nil || e.sight == nil {
+		return true
+	}
+	if watched == nil {
+		e.sight = nil
+		return true
+	}
+	return watched.GetResourceVersion() != e.sight.GetResourceVersion()
+}
+
+// Forget drops everything about an object that is gone.
+func (l *Ledger) Forget(key Key) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.units, key)
+}
+
+// ForgetFailures lets the failures in a unit's member be repeated at once: the member came back.
+func (l *Ledger) ForgetFailures(key Key) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.units[key] {
+		e.failure, e.failures = nil, 0
+	}
+}
+
+func (l *Ledger) line(key Key, unit string) *line {
+	units := l.units[key]
+	if units == nil {
+		units = map[string]*line{}
+		l.units[key] = units
+	}
+	e := units[unit]
+	if e == nil {
+		e = &line{}
+		units[unit] = e
+	}
+	return e
+}
+
+// begin marks a call as under way; false if there is one already.
+func (l *Ledger) begin(key Key, unit string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.line(key, unit)
+	if e.inFlight {
+		return false
+	}
+	e.inFlight = true
+	return true
+}
+
+// end notes what came of a call.
+func (l *Ledger) end(key Key, unit, revision string, r plan.Result, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.line(key, unit)
+	e.inFlight = false
+	switch r.Outcome {
+	case plan.Done, plan.Found:
+		e.sight, e.seen = r.Object, now
+		e.failure, e.failures = nil, 0
+	case plan.Gone:
+		e.sight, e.failure, e.failures = nil, nil, 0
+	case plan.Stale:
+		e.sight = nil
+	case plan.Failed:
+		e.failures++
+		e.failure = &plan.Failure{Why: r.Why, Revision: revision}
+		e.until = now.Add(pause(e.failures))
+	}
+}
+
+func pause(failures int) time.Duration {
+	d := firstPause
+	for i := 1; i < failures && d < lastPause; i++ {
+		d *= 2
+	}
+	if d > lastPause {
+		d = lastPause
+	}
+	// A tenth of jitter: what failed together must not come back together.
+	return d + time.Duration(rand.Int64N(int64(d)/10))
+}

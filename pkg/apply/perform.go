@@ -1,0 +1,209 @@
+package apply
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/cellfed/cellfed/pkg/apis/wellknown"
+	"github.com/cellfed/cellfed/pkg/plan"
+)
+
+// fieldManager names the plane in the members' managedFields.
+const fieldManager = "cellfed"
+
+// perform makes the one call that a step asks for.
+func perform(ctx context.Context, gvr schema.GroupVersionResource, step *plan.Step, conn Connection) plan.Result {
+	resource := dynamic.ResourceInterface(conn.Dynamic().Resource(gvr))
+	if step.Namespace != "" {
+		resource = conn.Dynamic().Resource(gvr).Namespace(step.Namespace)
+	}
+	switch step.Action {
+	case plan.Create:
+		return create(ctx, step, conn, resource)
+	case plan.Update:
+		return update(ctx, step, resource)
+	case plan.Delete:
+		return remove(ctx, gvr, step, conn)
+	case plan.Orphan:
+		return orphan(ctx, step, resource)
+	case plan.Confirm:
+		return confirm(ctx, step, resource)
+	default:
+		return plan.Result{Outcome: plan.Failed, Why: plan.Why{Code: plan.CodeComputeResourceFailed, Message: "no such action: " + string(step.Action)}}
+	}
+}
+
+func create(ctx context.Context, step *plan.Step, conn Connection, resource dynamic.ResourceInterface) plan.Result {
+	options := metav1.CreateOptions{FieldManager: fieldManager}
+	made, err := resource.Create(ctx, step.Object, options)
+	if apierrors.IsNotFound(err) && step.Namespace != "" {
+		var failed *plan.Result
+		if failed = ensureNamespace(ctx, step.Namespace, conn); failed != nil {
+			return *failed
+		}
+		made, err = resource.Create(ctx, step.Object, options)
+	}
+	switch {
+	case err == nil:
+		return plan.Result{Outcome: plan.Done, Object: strip(made)}
+	case apierrors.IsAlreadyExists(err):
+		return look(ctx, step, resource)
+	}
+	return failure(err, plan.CodeCreationFailed, plan.CodeCreationTimedOut, step)
+}
+
+// ensureNamespace makes the member namespace of a unit. It is never removed: others may have moved in.
+func ensureNamespace(ctx context.Context, name string, conn Connection) *plan.Result {
+	ns := &unstructured.Unstructured{}
+	ns.SetAPIVersion("v1")
+	ns.SetKind("Namespace")
+	ns.SetName(name)
+	ns.SetLabels(map[string]string{"app.kubernetes.io/managed-by": "cellfed"})
+	namespaces := conn.Dynamic().Resource(schema.GroupVersionResource{Version: "v1", Resource: "namespaces"})
+	_, err := namespaces.Create(ctx, ns, metav1.CreateOptions{FieldManager: fieldManager})
+	if err == nil || apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	r := failure(fmt.Errorf("making namespace %s: %w", name, err), plan.CodeCreationFailed, plan.CodeCreationTimedOut, nil)
+	return &r
+}
+
+func update(ctx context.Context, step *plan.Step, resource dynamic.ResourceInterface) plan.Result {
+	made, err := resource.Update(ctx, step.Object, metav1.UpdateOptions{FieldManager: fieldManager})
+	switch {
+	case err == nil:
+		return plan.Result{Outcome: plan.Done, Object: strip(made)}
+	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
+		return look(ctx, step, resource)
+	}
+	return failure(err, plan.CodeUpdateFailed, plan.CodeUpdateTimedOut, step)
+}
+
+// look fetches what is there instead of what was expected, for the next plan to judge.
+func look(ctx context.Context, step *plan.Step, resource dynamic.ResourceInterface) plan.Result {
+	there, err := resource.Get(ctx, step.Name, metav1.GetOptions{})
+	switch {
+	case err == nil:
+		return plan.Result{Outcome: plan.Found, Object: strip(there)}
+	case apierrors.IsNotFound(err):
+		return plan.Result{Outcome: plan.Stale}
+	}
+	return failure(err, plan.CodeRetrievalFailed, plan.CodeRetrievalFailed, step)
+}
+
+func confirm(ctx context.Context, step *plan.Step, resource dynamic.ResourceInterface) plan.Result {
+	r := look(ctx, step, resource)
+	if r.Outcome == plan.Stale {
+		r.Outcome = plan.Gone
+	}
+	return r
+}
+
+// remove deletes by UID: what has been made anew under the name since it was seen is another's.
+func remove(ctx context.Context, gvr schema.GroupVersionResource, step *plan.Step, conn Connection) plan.Result {
+	uid := step.Observed.GetUID()
+	body, err := json.Marshal(metav1.DeleteOptions{
+		TypeMeta:      metav1.TypeMeta{APIVersion: "v1", Kind: "DeleteOptions"},
+		Preconditions: &metav1.Preconditions{UID: &uid},
+	})
+	if err != nil {
+		return failure(err, plan.CodeDeletionFailed, plan.CodeDeletionTimedOut, step)
+	}
+	client, err := conn.REST()
+	if err != nil {
+		return failure(err, plan.CodeDeletionFailed, plan.CodeDeletionTimedOut, step)
+	}
+	raw, err := client.Delete().AbsPath(path(gvr, step.Namespace, step.Name)...).
+		SetHeader("Content-Type", "application/json").Body(body).Do(ctx).Raw()
+	switch {
+	case apierrors.IsNotFound(err):
+		return plan.Result{Outcome: plan.Gone}
+	case apierrors.IsConflict(err):
+		return plan.Result{Outcome: plan.Stale}
+	case err != nil:
+		return failure(err, plan.CodeDeletionFailed, plan.CodeDeletionTimedOut, step)
+	}
+	return goneOrGoing(raw, string(uid))
+}
+
+// goneOrGoing reads the answer to a deletion: a Status that says success means that the object is gone; the object
+// itself with a deletion timestamp means that it is going. Kinds that answer with the object they removed are asked
+// again by the next plan.
+func goneOrGoing(raw []byte, uid string) plan.Result {
+	answer := &unstructured.Unstructured{}
+	if err := json.Unmarshal(raw, &answer.Object); err != nil {
+		return plan.Result{Outcome: plan.Stale}
+	}
+	if answer.GetKind() == "Status" && answer.GetAPIVersion() == "v1" && string(answer.GetUID()) == "" {
+		if status, _, _ := unstructured.NestedString(answer.Object, "status"); status == metav1.StatusSuccess {
+			return plan.Result{Outcome: plan.Gone}
+		}
+		return plan.Result{Outcome: plan.Stale}
+	}
+	if string(answer.GetUID()) == uid && answer.GetDeletionTimestamp() != nil {
+		return plan.Result{Outcome: plan.Done, Object: strip(answer)}
+	}
+	return plan.Result{Outcome: plan.Stale}
+}
+
+func path(gvr schema.GroupVersionResource, namespace, name string) []string {
+	segments := []string{"/apis", gvr.Group, gvr.Version}
+	if gvr.Group == "" {
+		segments = []string{"/api", gvr.Version}
+	}
+	if namespace != "" {
+		segments = append(segments, "namespaces", namespace)
+	}
+	return append(segments, gvr.Resource, name)
+}
+
+// orphan takes the plane's marks off, so that nobody takes the object for a copy any more.
+func orphan(ctx context.Context, step *plan.Step, resource dynamic.ResourceInterface) plan.Result {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"uid":         step.Observed.GetUID(),
+		"labels":      map[string]any{wellknown.ManagedLabel: nil},
+		"annotations": map[string]any{wellknown.OwnerAnnotation: nil},
+	}})
+	if err != nil {
+		return failure(err, plan.CodeLabelRemovalFailed, plan.CodeLabelRemovalFailed, step)
+	}
+	_, err = resource.Patch(ctx, step.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
+	switch {
+	case err == nil, apierrors.IsNotFound(err):
+		return plan.Result{Outcome: plan.Gone}
+	case apierrors.IsConflict(err):
+		return plan.Result{Outcome: plan.Stale}
+	}
+	return failure(err, plan.CodeLabelRemovalFailed, plan.CodeLabelRemovalFailed, step)
+}
+
+// failure words an error for people; programs have the code.
+func failure(err error, code, timedOut string, step *plan.Step) plan.Result {
+	if errors.Is(err, context.DeadlineExceeded) {
+		code = timedOut
+	}
+	message := err.Error()
+	if step != nil && step.Member != "" {
+		message = fmt.Sprintf("member %s: %s", step.Member, message)
+	}
+	const limit = 1024 // status has room for hundreds of units
+	if len(message) > limit {
+		message = message[:limit] + "…"
+	}
+	return plan.Result{Outcome: plan.Failed, Why: plan.Why{Code: code, Message: message}}
+}
+
+// strip drops what nobody here reads and every copy in memory would carry.
+func strip(u *unstructured.Unstructured) *unstructured.Unstructured {
+	u.SetManagedFields(nil)
+	return u
+}

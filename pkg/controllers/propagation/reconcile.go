@@ -1,0 +1,137 @@
+package propagation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/cellfed/cellfed/pkg/apply"
+	"github.com/cellfed/cellfed/pkg/federated"
+	"github.com/cellfed/cellfed/pkg/plan"
+	"github.com/cellfed/cellfed/pkg/report"
+)
+
+// errAgain asks for another look soon: the object or a member changed under our hands, and the next look sees it.
+var errAgain = errors.New("changed meanwhile")
+
+// transient tells errors that the next look heals from those that people should read.
+func transient(err error) bool {
+	return errors.Is(err, errAgain) || apierrors.IsConflict(err) || errors.Is(err, context.Canceled)
+}
+
+// Reconcile brings every member to what one federated object asks for, and tells the object what it found. It returns
+// after what time the object should be looked at again, if nothing happens before; 0 = not by itself.
+func (k *carrier) Reconcile(ctx context.Context, key objectKey) (time.Duration, error) {
+	stored, err := k.load(key)
+	if err != nil {
+		return 0, err
+	}
+	if stored == nil {
+		k.forget(key)
+		return 0, nil
+	}
+	object := federated.Read(stored)
+	if object.Deleting && !object.HasFinalizer {
+		return 0, nil // others' finalizers; ours has done its part
+	}
+	facts, err := k.gather(ctx, object) // reads only
+	if err != nil {
+		return 0, fmt.Errorf("gathering what concerns %s: %w", key, err)
+	}
+	p, err := k.plan(ctx, facts.input) // thinks only
+	if err != nil {
+		return 0, fmt.Errorf("looking up revisions of %s: %w", key, err)
+	}
+	stored, err = k.record(ctx, key, stored, &p) // durable before the first write
+	if err != nil {
+		return 0, fmt.Errorf("recording what %s is about to do: %w", key, err)
+	}
+	results := k.exec.Do(ctx, k.ledgerKey(key), k.typ.Target, &p, k.connect) // writes only
+	if err := k.commit(ctx, key, stored, &p, results); err != nil {
+		return 0, fmt.Errorf("reporting on %s: %w", key, err)
+	}
+	return k.again(&p, results, facts)
+}
+
+// plan computes, and fetches the contents of revisions that the computation asks for.
+func (k *carrier) plan(ctx context.Context, in plan.Input) (plan.Plan, error) {
+	p := plan.Compute(in)
+	for len(p.Missing) > 0 {
+		if in.Contents == nil {
+			in.Contents = map[string]*federated.Content{}
+		}
+		for _, revision := range p.Missing {
+			content, err := k.content(ctx, in.Object, revision)
+			if err != nil {
+				return plan.Plan{}, err
+			}
+			in.Contents[revision] = content
+		}
+		p = plan.Compute(in)
+	}
+	return p, nil
+}
+
+func (k *carrier) connect(name string) (apply.Connection, error) {
+	m, err := k.opts.Fleet.Member(name)
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// foreignPause is how often an object that no watch shows is looked for: one that the plane did not make.
+const foreignPause = time.Minute + 5*time.Second
+
+// again says when to look again. Calls still under way and members that cannot be reached are no reason: their answer,
+// or their return, is an event.
+func (k *carrier) again(p *plan.Plan, results map[string]plan.Result, facts gathered) (time.Duration, error) {
+	after := time.Duration(0)
+	sooner := func(d time.Duration) {
+		if after == 0 || d < after {
+			after = d
+		}
+	}
+	if facts.retryAfter > 0 {
+		sooner(facts.retryAfter)
+	}
+	for i := range p.Steps {
+		step := &p.Steps[i]
+		switch results[step.Unit].Outcome {
+		case plan.Stale, plan.Found:
+			return 0, errAgain
+		case plan.Failed:
+			sooner(time.Second)
+		}
+		if step.Why.Code == plan.CodeAlreadyExists || step.Why.Code == plan.CodeManagedLabelFalse {
+			sooner(foreignPause)
+		}
+	}
+	return after, nil
+}
+
+// commit tells the object what was found: the one status write, or the end of the finalizer when nothing is left.
+func (k *carrier) commit(ctx context.Context, key objectKey, stored *unstructured.Unstructured, p *plan.Plan, results map[string]plan.Result) error {
+	object := federated.Read(stored)
+	if object.Deleting && p.Finished(results) {
+		return k.release(ctx, key, stored)
+	}
+	in := report.Input{Object: object, Plan: p, Results: results, Now: k.now(), CollectStatus: k.typ.CollectStatus}
+	status, events := report.Status(in)
+	if same(stored.Object["status"], status) {
+		return nil
+	}
+	if _, err := k.writeStatus(ctx, key, stored, status); err != nil {
+		return err
+	}
+	for _, e := range events {
+		k.tell(stored, e)
+	}
+	return nil
+}
+
+func (k *carrier) now() string { return k.opts.Now().UTC().Format(time.RFC3339) }

@@ -1,0 +1,129 @@
+package propagation
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/cellfed/cellfed/pkg/apis/wellknown"
+	"github.com/cellfed/cellfed/pkg/federated"
+	"github.com/cellfed/cellfed/pkg/plan"
+	"github.com/cellfed/cellfed/pkg/report"
+)
+
+// record makes durable what a plan needs before its first write: the finalizer, the contents of its revisions, and the
+// units that may hold a copy from now on. It returns the object as it is afterwards.
+func (k *carrier) record(ctx context.Context, key objectKey, stored *unstructured.Unstructured, p *plan.Plan) (*unstructured.Unstructured, error) {
+	object := federated.Read(stored)
+	if p.AddFinalizer {
+		var err error
+		if stored, err = k.setFinalizers(ctx, key, stored, append(stored.GetFinalizers(), wellknown.SyncFinalizer)); err != nil {
+			return nil, fmt.Errorf("adding the finalizer: %w", err)
+		}
+	}
+	for revision, content := range p.Record {
+		if err := k.keep(ctx, stored, object, revision, content); err != nil {
+			return nil, fmt.Errorf("keeping revision %s: %w", revision, err)
+		}
+	}
+	if len(p.Intent) == 0 {
+		return stored, nil
+	}
+	in := report.Input{Object: object, Plan: p, Now: k.now()}
+	after, err := k.writeStatus(ctx, key, stored, report.Intent(in))
+	if err != nil {
+		return nil, fmt.Errorf("recording the units: %w", err)
+	}
+	if e, admitted := report.Admitted(in); admitted {
+		k.tell(stored, e)
+	}
+	return after, nil
+}
+
+// release ends the plane's part in an object of which nothing is left.
+func (k *carrier) release(ctx context.Context, key objectKey, stored *unstructured.Unstructured) error {
+	var rest []string
+	for _, f := range stored.GetFinalizers() {
+		if f != wellknown.SyncFinalizer {
+			rest = append(rest, f)
+		}
+	}
+	_, err := k.setFinalizers(ctx, key, stored, rest)
+	if apierrors.IsNotFound(err) {
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("removing the finalizer: %w", err)
+	}
+	k.forget(key)
+	return nil
+}
+
+func (k *carrier) setFinalizers(ctx context.Context, key objectKey, stored *unstructured.Unstructured, finalizers []string) (*unstructured.Unstructured, error) {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"resourceVersion": stored.GetResourceVersion(), "uid": stored.GetUID(), "finalizers": finalizers}})
+	if err != nil {
+		return nil, err
+	}
+	after, err := k.resource(key.Namespace).Patch(ctx, key.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
+	if err != nil {
+		return nil, err
+	}
+	k.wrote(key, after)
+	return after, nil
+}
+
+// fieldManager names the plane's own controller in managedFields.
+const fieldManager = "cellfed-propagation"
+
+// writeStatus is the one place that writes status. A conflict means that the object is not what was planned for.
+func (k *carrier) writeStatus(ctx context.Context, key objectKey, stored *unstructured.Unstructured, status map[string]any) (*unstructured.Unstructured, error) {
+	u := &unstructured.Unstructured{Object: make(map[string]any, len(stored.Object))}
+	for field, value := range stored.Object {
+		u.Object[field] = value
+	}
+	u.Object["status"] = status
+	after, err := k.resource(key.Namespace).UpdateStatus(ctx, u, metav1.UpdateOptions{FieldManager: fieldManager})
+	if apierrors.IsNotFound(err) {
+		return nil, errAgain
+	}
+	if err != nil {
+		return nil, fmt.Errorf("writing status: %w", err)
+	}
+	k.wrote(key, after)
+	return after, nil
+}
+
+func same(before any, after map[string]any) bool {
+	m, _ := before.(map[string]any)
+	return equality.Semantic.DeepEqual(m, after)
+}
+
+func (k *carrier) tell(u *unstructured.Unstructured, e report.Event) {
+	if k.opts.Recorder == nil {
+		return
+	}
+	kind := corev1.EventTypeNormal
+	if e.Warning {
+		kind = corev1.EventTypeWarning
+	}
+	k.opts.Recorder.Event(u, kind, e.Reason, e.Message)
+}
+
+// forget drops what is remembered of an object that is gone.
+func (k *carrier) forget(key objectKey) {
+	k.ledger.Forget(k.ledgerKey(key))
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if u := k.written[key]; u != nil {
+		delete(k.recorded, string(u.GetUID()))
+	}
+	delete(k.written, key)
+}

@@ -1,0 +1,283 @@
+package federated
+
+import (
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/cellfed/cellfed/pkg/apis/wellknown"
+	"github.com/cellfed/cellfed/pkg/topology"
+)
+
+// Object is a federated object in cluster form, read once.
+type Object struct {
+	Kind, Namespace, Name string
+	UID                   string
+	Generation            int64
+
+	Deleting     bool
+	HasFinalizer bool
+	// Orphan asks to leave the copies where they are when the object is deleted.
+	Orphan bool
+	// Adopt asks to take over objects that are there already.
+	Adopt bool
+
+	// TopologyType is "cluster" where the object does not say it.
+	TopologyType   string
+	Template       map[string]any
+	Placement      Selection
+	Mask           *Selection // nil = no mask
+	Overrides      map[string][]any
+	RetainReplicas bool
+
+	Status Status
+
+	// Faults are what could not be read. An object with faults is held.
+	Faults []Fault
+}
+
+// Fault is one thing in a stored object that cannot be read.
+type Fault struct {
+	Path    string
+	Message string
+}
+
+func (f Fault) String() string { return f.Path + ": " + f.Message }
+
+// Selection is a placement or a mask: names, or else a selector. KubeFed's rule: names that are there, even an empty
+// list, win over the selector; neither selects nothing.
+type Selection struct {
+	Named    bool
+	Names    []string // full cluster names, in order, as written
+	Selector labels.Selector
+}
+
+// Status is what the object's status says of its units.
+type Status struct {
+	ObservedGeneration int64
+	Units              []UnitStatus
+	Conditions         []Condition
+}
+
+// UnitStatus is one entry of status.clusters.
+type UnitStatus struct {
+	Name       string
+	Code       string
+	Message    string
+	Generation int64
+	Revision   string
+	Version    string
+	Held       bool
+	// Inventory: the unit may hold a copy. It is recorded before the first write and falls when the member itself said
+	// that nothing is there; an entry without it only tells why nothing was done.
+	Inventory    bool
+	RemoteStatus map[string]any
+}
+
+// Condition is one entry of status.conditions, as KubeFed shapes it, with message and observedGeneration.
+type Condition struct {
+	Type, Status, Reason, Message      string
+	ObservedGeneration                 int64
+	LastUpdateTime, LastTransitionTime string
+}
+
+// Unit returns the entry of a unit by its full cluster name.
+func (s *Status) Unit(name string) (UnitStatus, bool) {
+	for i := range s.Units {
+		if s.Units[i].Name == name {
+			return s.Units[i], true
+		}
+	}
+	return UnitStatus{}, false
+}
+
+// Condition returns the condition of a type.
+func (s *Status) Condition(t string) (Condition, bool) {
+	for i := range s.Conditions {
+		if s.Conditions[i].Type == t {
+			return s.Conditions[i], true
+		}
+	}
+	return Condition{}, false
+}
+
+// Read makes the typed view. It shares maps with u, which nobody may change afterwards.
+func Read(u *unstructured.Unstructured) *Object {
+	o := &Object{
+		Kind: u.GetKind(), Namespace: u.GetNamespace(), Name: u.GetName(),
+		UID: string(u.GetUID()), Generation: u.GetGeneration(),
+		Deleting: u.GetDeletionTimestamp() != nil,
+	}
+	for _, f := range u.GetFinalizers() {
+		o.HasFinalizer = o.HasFinalizer || f == wellknown.SyncFinalizer
+	}
+	annotations := u.GetAnnotations()
+	o.Orphan = annotations[wellknown.OrphanAnnotation] == "true"
+	o.Adopt = annotations[wellknown.AdoptAnnotation] == "true"
+
+	spec := o.object(u.Object, "spec", "spec")
+	o.TopologyType = topology.TypeCluster
+	if t, ok := spec["topologyType"].(string); ok && t != "" {
+		o.TopologyType = t
+	} else if raw, present := spec["topologyType"]; present && !ok {
+		o.fault("spec.topologyType", "is %T, not a string", raw)
+	}
+	o.Template = o.object(spec, "template", "spec.template")
+	o.Placement = o.selection(o.object(spec, "placement", "spec.placement"), "spec.placement")
+	if raw, present := spec["placementMask"]; present && raw != nil {
+		mask := o.selection(o.object(spec, "placementMask", "spec.placementMask"), "spec.placementMask")
+		o.Mask = &mask
+	}
+	o.readOverrides(spec)
+	o.RetainReplicas, _ = spec["retainReplicas"].(bool)
+	o.Status = readStatus(u.Object)
+	return o
+}
+
+func (o *Object) fault(path, format string, args ...any) {
+	o.Faults = append(o.Faults, Fault{Path: path, Message: fmt.Sprintf(format, args...)})
+}
+
+func (o *Object) object(in map[string]any, key, path string) map[string]any {
+	raw, present := in[key]
+	if !present || raw == nil {
+		return nil
+	}
+	m, ok := raw.(map[string]any)
+	if !ok {
+		o.fault(path, "is %T, not an object", raw)
+	}
+	return m
+}
+
+func (o *Object) list(in map[string]any, key, path string) ([]any, bool) {
+	raw, present := in[key]
+	if !present || raw == nil {
+		return nil, false
+	}
+	l, ok := raw.([]any)
+	if !ok {
+		o.fault(path, "is %T, not a list", raw)
+	}
+	return l, true
+}
+
+// fullName reads an entry's name in the cluster form: its own word, or the topology form's word that stands verbatim.
+func (o *Object) fullName(entry any, own, path string) string {
+	m, ok := entry.(map[string]any)
+	if !ok {
+		o.fault(path, "is %T, not an object", entry)
+		return ""
+	}
+	if s, ok := m[own].(string); ok && s != "" {
+		return s
+	}
+	if s, ok := m["topologyName"].(string); ok && s != "" {
+		if o.TopologyType == topology.TypeCluster {
+			return s
+		}
+		return topology.UnitClusterName(s, o.Namespace, o.TopologyType)
+	}
+	o.fault(path, "names nothing")
+	return ""
+}
+
+func (o *Object) selection(in map[string]any, path string) Selection {
+	var s Selection
+	entries, named := o.list(in, "clusters", path+".clusters")
+	s.Named = named
+	for i, e := range entries {
+		if n := o.fullName(e, "name", fmt.Sprintf("%s.clusters[%d]", path, i)); n != "" {
+			s.Names = append(s.Names, n)
+		}
+	}
+	raw := o.object(in, "clusterSelector", path+".clusterSelector")
+	verbatim := false
+	if raw == nil {
+		if raw = o.object(in, "topologySelector", path+".topologySelector"); raw != nil {
+			verbatim = true
+		}
+	}
+	if raw == nil {
+		return s
+	}
+	parsed := &metav1.LabelSelector{}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(raw, parsed, true); err != nil {
+		o.fault(path+".clusterSelector", "%v", err)
+		return s
+	}
+	if verbatim && o.TopologyType != topology.TypeCluster {
+		parsed.MatchExpressions = append(parsed.MatchExpressions,
+			metav1.LabelSelectorRequirement{Key: wellknown.TopologyTypeLabel, Operator: metav1.LabelSelectorOpIn, Values: []string{o.TopologyType}},
+			metav1.LabelSelectorRequirement{Key: wellknown.TopologyNamespaceLabel, Operator: metav1.LabelSelectorOpIn, Values: []string{o.Namespace}})
+	}
+	selector, err := metav1.LabelSelectorAsSelector(parsed)
+	if err != nil {
+		o.fault(path+".clusterSelector", "%v", err)
+		return s
+	}
+	s.Selector = selector
+	return s
+}
+
+func (o *Object) readOverrides(spec map[string]any) {
+	entries, _ := o.list(spec, "overrides", "spec.overrides")
+	if len(entries) == 0 {
+		return
+	}
+	o.Overrides = make(map[string][]any, len(entries))
+	for i, e := range entries {
+		path := fmt.Sprintf("spec.overrides[%d]", i)
+		name := o.fullName(e, "clusterName", path)
+		if name == "" {
+			continue
+		}
+		ops, _ := o.list(e.(map[string]any), "clusterOverrides", path+".clusterOverrides")
+		if _, twice := o.Overrides[name]; twice {
+			o.fault(path, "a second entry for %s: merge the two", name)
+			continue
+		}
+		o.Overrides[name] = ops
+	}
+}
+
+func readStatus(obj map[string]any) Status {
+	var s Status
+	in, _ := obj["status"].(map[string]any)
+	s.ObservedGeneration, _ = in["observedGeneration"].(int64)
+	entries, _ := in["clusters"].([]any)
+	for _, e := range entries {
+		m, _ := e.(map[string]any)
+		name, _ := m["name"].(string)
+		if name == "" {
+			continue
+		}
+		u := UnitStatus{Name: name}
+		u.Code, _ = m["status"].(string)
+		u.Message, _ = m["message"].(string)
+		u.Generation, _ = m["generation"].(int64)
+		u.Revision, _ = m["revision"].(string)
+		u.Version, _ = m["version"].(string)
+		u.Held, _ = m["held"].(bool)
+		u.Inventory, _ = m["inventory"].(bool)
+		u.RemoteStatus, _ = m["remoteStatus"].(map[string]any)
+		s.Units = append(s.Units, u)
+	}
+	conditions, _ := in["conditions"].([]any)
+	for _, e := range conditions {
+		m, _ := e.(map[string]any)
+		var c Condition
+		c.Type, _ = m["type"].(string)
+		c.Status, _ = m["status"].(string)
+		c.Reason, _ = m["reason"].(string)
+		c.Message, _ = m["message"].(string)
+		c.ObservedGeneration, _ = m["observedGeneration"].(int64)
+		c.LastUpdateTime, _ = m["lastUpdateTime"].(string)
+		c.LastTransitionTime, _ = m["lastTransitionTime"].(string)
+		s.Conditions = append(s.Conditions, c)
+	}
+	return s
+}

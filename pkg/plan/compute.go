@@ -1,0 +1,409 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+
+	"github.com/cellfed/cellfed/pkg/federated"
+	"github.com/cellfed/cellfed/pkg/placement"
+	"github.com/cellfed/cellfed/pkg/render"
+)
+
+// Compute decides about every unit that is placed, in the inventory, or marked as a copy's.
+func Compute(in Input) Plan {
+	c := &computation{in: in, units: make(map[string]*Unit, len(in.Units)), entries: map[string]federated.UnitStatus{}}
+	for i := range in.Units {
+		c.units[in.Units[i].Name] = &in.Units[i]
+	}
+	for _, e := range in.Object.Status.Units {
+		c.entries[e.Name] = e
+	}
+	c.choose()
+	for _, name := range c.order() {
+		c.plan.Steps = append(c.plan.Steps, c.decide(name))
+	}
+	c.before()
+	return c.plan
+}
+
+type computation struct {
+	in      Input
+	units   map[string]*Unit
+	entries map[string]federated.UnitStatus
+	placed  placement.Selected
+	mask    *placement.Selected // nil = no mask
+	missing map[string]bool
+	plan    Plan
+}
+
+// stopped is why the whole object stands still; nil = it does not. Deletion is never stopped by what the spec says.
+func (c *computation) stopped() *Why {
+	o := c.in.Object
+	switch {
+	case o.Deleting:
+		return nil
+	case c.in.Hold != nil:
+		return c.in.Hold
+	case len(o.Faults) > 0:
+		return &Why{Code: CodeOnHold, Message: "the object cannot be read: " + o.Faults[0].String()}
+	}
+	return nil
+}
+
+func (c *computation) choose() {
+	o := c.in.Object
+	if o.Deleting || c.stopped() != nil {
+		return
+	}
+	units := make([]placement.Unit, 0, len(c.in.Units))
+	for i := range c.in.Units {
+		units = append(units, placement.Unit{Name: c.in.Units[i].Name, Labels: c.in.Units[i].Labels})
+	}
+	c.placed = placement.Resolve(o.Placement, units)
+	if o.Mask != nil {
+		mask := placement.Resolve(*o.Mask, units)
+		c.mask = &mask
+	}
+}
+
+// order lists the units to decide about: the placement's order, then the inventory's, then those that only a mark in
+// the member tells of.
+func (c *computation) order() []string {
+	var names []string
+	seen := map[string]bool{}
+	add := func(n string) {
+		if !seen[n] {
+			seen[n] = true
+			names = append(names, n)
+		}
+	}
+	for _, n := range c.placed.Names {
+		add(n)
+	}
+	for _, e := range c.in.Object.Status.Units {
+		if e.Inventory {
+			add(e.Name)
+		}
+	}
+	var marked []string
+	for i := range c.in.Units {
+		u := &c.in.Units[i]
+		if c.mine(u, u.Name) {
+			marked = append(marked, u.Name)
+		}
+	}
+	sort.Strings(marked)
+	for _, n := range marked {
+		add(n)
+	}
+	return names
+}
+
+// mine tells whether what is observed in a unit is this object's copy for this unit. A managed object without any
+// owner mark is taken for ours where we wrote before: somebody cut the mark off.
+func (c *computation) mine(u *Unit, name string) bool {
+	if u == nil || u.Observed == nil {
+		return false
+	}
+	owner, marked := render.OwnerOf(u.Observed)
+	if !marked {
+		return c.entries[name].Revision != "" && isManaged(u.Observed)
+	}
+	return owner.UID == c.in.Object.UID && owner.Plane == c.in.Plane && owner.Unit == name
+}
+
+// subject is one unit under decision.
+type subject struct {
+	name     string
+	unit     *Unit
+	entry    federated.UnitStatus
+	recorded bool
+	placed   bool
+	writable bool
+	mine     bool
+	step     *Step
+}
+
+// question settles a unit (true), or passes it on.
+type question func(*computation, *subject) bool
+
+var (
+	// placedQuestions are put to a unit of the placement.
+	placedQuestions = []question{objectStopped, unitUnknown, unitNotReady, writeUnderWay, memberNotConnected,
+		memberUnreadable, copyTerminating, notOurs, heldUnit, writableUnit}
+	// leftQuestions are put to a unit that is not, or no longer, in the placement.
+	leftQuestions = []question{objectStopped, unitUnknown, outsideMask, writeUnderWay, memberNotConnected,
+		memberUnreadable, copyTerminating, removal}
+)
+
+func (c *computation) decide(name string) Step {
+	s := &subject{name: name, unit: c.units[name], placed: c.placed.Has(name)}
+	s.entry = c.entries[name]
+	s.recorded = s.entry.Inventory
+	s.mine = c.mine(s.unit, name)
+	s.writable = c.in.Object.Deleting || c.mask == nil || c.mask.Has(name)
+	step := Step{Unit: name, Name: c.in.Object.Name, Placed: s.placed, Held: !s.writable, Revision: s.entry.Revision}
+	if s.unit != nil {
+		step.Member, step.Observed = s.unit.Member, s.unit.Observed
+		if c.in.TargetNamespaced {
+			step.Namespace = s.unit.MemberNamespace
+		}
+	}
+	s.step = &step
+	questions := leftQuestions
+	if s.placed {
+		questions = placedQuestions
+		if want, err := c.in.Object.ContentFor(name).Revision(); err == nil {
+			step.Want = want
+		}
+	}
+	for _, ask := range questions {
+		if ask(c, s) {
+			return step
+		}
+	}
+	panic("plan: the last question settles every unit")
+}
+
+func (s *subject) settle(a Action, code, format string, args ...any) bool {
+	s.step.Action = a
+	s.step.Why = Why{Code: code, Message: fmt.Sprintf(format, args...)}
+	return true
+}
+
+func objectStopped(c *computation, s *subject) bool {
+	why := c.stopped()
+	return why != nil && s.settle(Hold, why.Code, "%s", why.Message)
+}
+
+func unitUnknown(c *computation, s *subject) bool {
+	if s.unit != nil {
+		return false
+	}
+	if s.recorded {
+		return s.settle(Hold, CodeUnknownUnit, "%s is not there, and may hold a copy: nothing is done on doubt", s.name)
+	}
+	return s.settle(Hold, CodeUnknownUnit, "there is no %s of type %s", s.name, c.in.Object.TopologyType)
+}
+
+func unitNotReady(_ *computation, s *subject) bool {
+	p := s.unit.Problem
+	return p != nil && s.settle(Hold, p.Code, "%s", p.Message)
+}
+
+func writeUnderWay(_ *computation, s *subject) bool {
+	return s.unit.InFlight && s.settle(Wait, CodePending, "member %s has not answered a write that is under way", s.unit.Member)
+}
+
+func memberNotConnected(_ *computation, s *subject) bool {
+	p := s.unit.NotConnected
+	return p != nil && s.settle(Wait, p.Code, "%s", p.Message)
+}
+
+// memberUnreadable waits while nobody knows what is in the member. While it is only being read, status stays as it was:
+// a restart of the plane is no news.
+func memberUnreadable(_ *computation, s *subject) bool {
+	if s.unit.Loading {
+		if s.recorded && (!s.placed || s.entry.Revision == s.step.Want || !s.writable) {
+			return s.settle(Wait, s.entry.Code, "%s", s.entry.Message)
+		}
+		return s.settle(Wait, CodePending, "reading what is in member %s", s.unit.Member)
+	}
+	p := s.unit.Unreadable
+	return p != nil && s.settle(Wait, p.Code, "%s", p.Message)
+}
+
+func copyTerminating(_ *computation, s *subject) bool {
+	if s.unit.Observed == nil || s.unit.Observed.GetDeletionTimestamp() == nil {
+		return false
+	}
+	if s.placed {
+		return s.settle(Wait, CodeWaitingForRemoval, "member %s is still deleting the object; it is made again afterwards", s.unit.Member)
+	}
+	if !s.mine {
+		return false
+	}
+	return s.settle(Wait, CodeWaitingForRemoval, "member %s is still deleting the object", s.unit.Member)
+}
+
+func notOurs(c *computation, s *subject) bool {
+	if s.unit.Observed == nil || s.mine {
+		return false
+	}
+	switch {
+	case s.unit.Probe:
+		return s.settle(Confirm, CodeAlreadyExists, "looking whether the object that the plane did not make is still there")
+	case isUnmanaged(s.unit.Observed):
+		return s.settle(Hold, CodeManagedLabelFalse, "the member's object says that it is not to be managed (label kubefed.io/managed: \"false\")")
+	case !c.in.Object.Adopt:
+		return s.settle(Hold, CodeAlreadyExists, "member %s has an object of this name that this federated object did not make; "+
+			"annotate the federated object with cellfed.io/adopt: \"true\" to take it over", s.unit.Member)
+	}
+	return false
+}
+
+// heldUnit is law 7 outside the mask: no write but the repair of the unit's own revision.
+func heldUnit(c *computation, s *subject) bool {
+	if s.writable {
+		return false
+	}
+	observed := s.unit.Observed
+	if !s.mine && observed != nil {
+		return s.settle(Hold, CodeAlreadyExists, "the object in the member is taken over when the mask admits the unit")
+	}
+	revision, fresh, settled := c.runs(s)
+	if settled {
+		return true
+	}
+	s.step.Revision = revision
+	if revision == "" {
+		return s.settle(Hold, "", "not placed yet: waiting for the mask")
+	}
+	if observed != nil {
+		if s.step.Version = c.version(s); s.step.Version == s.entry.Version || fresh {
+			return s.settle(Keep, "", "held at revision %s by the mask", revision)
+		}
+	}
+	if f := s.unit.Failure; f != nil && f.Revision == revision {
+		return s.settle(Wait, f.Code, "%s", f.Message)
+	}
+	content := c.content(revision, s)
+	if content == nil {
+		return s.settle(Hold, CodeRevisionMissing, "the copy is not as it was at revision %s, whose content is not kept any more", revision)
+	}
+	return c.write(s, revision, *content, "repaired towards its own revision %s, at which the mask holds it", revision)
+}
+
+// runs is the revision that a unit runs. The mark in the member was written together with the content, so it knows
+// better than status, which is written afterwards; it is believed only if such a revision was ever made. fresh says
+// that the mark knew better: what is there now is what was confirmed.
+func (c *computation) runs(s *subject) (revision string, fresh, settled bool) {
+	recorded := s.entry.Revision
+	if !s.mine {
+		return recorded, false, false
+	}
+	owner, marked := render.OwnerOf(s.unit.Observed)
+	if !marked || owner.Revision == "" || owner.Revision == recorded {
+		return recorded, marked && s.entry.Version == "", false
+	}
+	if owner.Revision != s.step.Want {
+		if content, known := c.in.Contents[owner.Revision]; !known {
+			c.miss(owner.Revision)
+			return "", false, s.settle(Hold, CodeOnHold, "looking up revision %s", owner.Revision)
+		} else if content == nil {
+			return recorded, false, false
+		}
+	}
+	return owner.Revision, true, false
+}
+
+func (c *computation) content(revision string, s *subject) *federated.Content {
+	if revision == s.step.Want {
+		content := c.in.Object.ContentFor(s.name)
+		return &content
+	}
+	content, known := c.in.Contents[revision]
+	if !known {
+		c.miss(revision)
+	}
+	return content
+}
+
+func (c *computation) miss(revision string) {
+	if c.missing == nil {
+		c.missing = map[string]bool{}
+	}
+	c.missing[revision] = true
+}
+
+func writableUnit(c *computation, s *subject) bool {
+	want := s.step.Want
+	if s.mine {
+		s.step.Version = c.version(s)
+		owner, _ := render.OwnerOf(s.unit.Observed)
+		if owner.Revision == want && s.entry.Revision == want && s.entry.Version == s.step.Version {
+			s.step.Revision = want
+			return s.settle(Keep, "", "")
+		}
+	}
+	if f := s.unit.Failure; f != nil && f.Revision == want {
+		return s.settle(Wait, f.Code, "%s", f.Message)
+	}
+	return c.write(s, want, c.in.Object.ContentFor(s.name), "")
+}
+
+// write settles a unit with the write of a content, or with why it cannot be made.
+func (c *computation) write(s *subject, revision string, content federated.Content, note string, args ...any) bool {
+	desired, err := render.Desired(render.Input{
+		Target: c.in.Target, Name: c.in.Object.Name, Namespace: s.step.Namespace, Content: content,
+		Owner:    federated.Owner{Plane: c.in.Plane, UID: c.in.Object.UID, Unit: s.name, Revision: revision},
+		Observed: s.unit.Observed, RetainReplicas: c.in.Object.RetainReplicas,
+	})
+	switch {
+	case errors.Is(err, render.ErrOverrides):
+		return s.settle(Hold, CodeApplyOverridesFailed, "%v", err)
+	case err != nil:
+		return s.settle(Hold, CodeComputeResourceFailed, "%v", err)
+	}
+	s.step.Object, s.step.Revision = desired, revision
+	action := Create
+	if s.unit.Observed != nil {
+		action = Update
+	}
+	return s.settle(action, "", note, args...)
+}
+
+func (c *computation) version(s *subject) string {
+	v, err := render.Version(s.unit.Observed)
+	if err != nil {
+		return ""
+	}
+	return v
+}
+
+func outsideMask(_ *computation, s *subject) bool {
+	return !s.writable && s.settle(Hold, CodeWaitingForMask, "left the placement; the copy is removed when the mask admits the unit")
+}
+
+// removal ends a unit's part in the object. An entry falls only when the member itself said that nothing is there.
+func removal(c *computation, s *subject) bool {
+	observed := s.unit.Observed
+	switch {
+	case observed != nil && !s.mine:
+		return s.settle(Drop, "", "what is in the member is not this object's")
+	case s.unit.Failure != nil && s.unit.Failure.Revision == "":
+		return s.settle(Wait, s.unit.Failure.Code, "%s", s.unit.Failure.Message)
+	case observed == nil:
+		return s.settle(Confirm, CodeWaitingForRemoval, "asking the member whether the copy is gone")
+	case c.in.Object.Deleting && c.in.Object.Orphan:
+		return s.settle(Orphan, "", "left behind, as %s asks", "kubefed.io/orphan")
+	}
+	return s.settle(Delete, CodeWaitingForRemoval, "the copy is being removed")
+}
+
+// before gathers what must be durable before the first write.
+func (c *computation) before() {
+	p := &c.plan
+	for r := range c.missing {
+		p.Missing = append(p.Missing, r)
+	}
+	sort.Strings(p.Missing)
+	for i := range p.Steps {
+		s := &p.Steps[i]
+		writes := s.Action == Create || s.Action == Update
+		if s.Placed && s.Revision != "" && s.Revision == s.Want && (writes || s.Action == Keep) {
+			if p.Record == nil {
+				p.Record = map[string]federated.Content{}
+			}
+			p.Record[s.Want] = c.in.Object.ContentFor(s.Unit)
+		}
+		if !writes {
+			continue
+		}
+		if !c.entries[s.Unit].Inventory {
+			p.Intent = append(p.Intent, s.Unit)
+		}
+		p.AddFinalizer = p.AddFinalizer || !c.in.Object.HasFinalizer
+	}
+}

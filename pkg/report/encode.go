@@ -1,0 +1,65 @@
+package report
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/cellfed/cellfed/pkg/federated"
+)
+
+// encode writes a status in cluster form. What is empty is left out, so that equal findings are equal bytes.
+func encode(generation int64, units []federated.UnitStatus, conditions []federated.Condition, t tally) map[string]any {
+	status := map[string]any{
+		"observedGeneration": generation,
+		"summary": map[string]any{
+			"units": fmt.Sprintf("%d/%d", t.asAsked, t.placed),
+			"held":  strconv.Itoa(t.held),
+		},
+	}
+	var entries []any
+	for _, u := range units {
+		m := map[string]any{"name": u.Name}
+		text(m, "status", u.Code)
+		text(m, "message", u.Message)
+		text(m, "revision", u.Revision)
+		text(m, "version", u.Version)
+		if u.Generation != 0 {
+			m["generation"] = u.Generation
+		}
+		if u.Held {
+			m["held"] = true
+		}
+		if u.Inventory {
+			m["inventory"] = true
+		}
+		if u.RemoteStatus != nil {
+			m["remoteStatus"] = u.RemoteStatus
+		}
+		entries = append(entries, m)
+	}
+	if entries != nil {
+		status["clusters"] = entries
+	}
+	var list []any
+	for _, c := range conditions {
+		m := map[string]any{"type": c.Type, "status": c.Status}
+		text(m, "reason", c.Reason)
+		text(m, "message", c.Message)
+		text(m, "lastUpdateTime", c.LastUpdateTime)
+		text(m, "lastTransitionTime", c.LastTransitionTime)
+		if c.ObservedGeneration != 0 {
+			m["observedGeneration"] = c.ObservedGeneration
+		}
+		list = append(list, m)
+	}
+	if list != nil {
+		status["conditions"] = list
+	}
+	return status
+}
+
+func text(m map[string]any, key, value string) {
+	if value != "" {
+		m[key] = value
+	}
+}

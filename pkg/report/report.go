@@ -1,0 +1,268 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/cellfed/cellfed/pkg/federated"
+	"github.com/cellfed/cellfed/pkg/plan"
+	"github.com/cellfed/cellfed/pkg/render"
+)
+
+// Condition types of federated objects.
+const (
+	// Propagation (KubeFed's name) is True when every writable unit is as asked.
+	Propagation = "Propagation"
+	// Held is True while the mask keeps units as they are.
+	Held = "Held"
+)
+
+// Reasons of conditions.
+const (
+	ReasonAsAsked       = "" // KubeFed says nothing when all is well
+	ReasonCheckClusters = "CheckClusters"
+	ReasonPropagating   = "Propagating"
+	ReasonOnHold        = "OnHold"
+	ReasonDeleting      = "Deleting"
+	ReasonMasked        = "Masked"
+	ReasonNothingHeld   = "NothingHeld"
+)
+
+// told bounds how many units a message names: status must stay small with hundreds of units, and each has an entry of
+// its own.
+const told = 5
+
+// Input is what a status is made of.
+type Input struct {
+	Object  *federated.Object
+	Plan    *plan.Plan
+	Results map[string]plan.Result
+	// Now in RFC 3339, for conditions that changed.
+	Now string
+	// CollectStatus copies the members' own status.
+	CollectStatus bool
+}
+
+// Event is a change worth telling.
+type Event struct {
+	Warning         bool
+	Reason, Message string
+}
+
+// Status is the status to write, in cluster form, and the events that follow from what it changes.
+func Status(in Input) (map[string]any, []Event) {
+	entries := make([]federated.UnitStatus, 0, len(in.Plan.Steps))
+	t := tally{}
+	for i := range in.Plan.Steps {
+		step := &in.Plan.Steps[i]
+		result := in.Results[step.Unit]
+		if step.Dropped(result) {
+			continue
+		}
+		e := entry(in, step, result)
+		entries = append(entries, e)
+		t.count(step, result, e)
+	}
+	conditions, events := in.conditions(t)
+	return encode(in.Object.Generation, entries, conditions, t), events
+}
+
+// Intent is the status that records units before the first write to them: what was, and the new ones.
+func Intent(in Input) map[string]any {
+	entries := append([]federated.UnitStatus(nil), in.Object.Status.Units...)
+	at := make(map[string]int, len(entries))
+	for i := range entries {
+		at[entries[i].Name] = i
+	}
+	for _, name := range in.Plan.Intent {
+		if i, there := at[name]; there {
+			entries[i].Inventory = true
+			continue
+		}
+		entries = append(entries, federated.UnitStatus{Name: name, Code: plan.CodePending, Inventory: true})
+	}
+	conditions := replace(in.Object.Status.Conditions, in.condition(Propagation, "False", ReasonPropagating,
+		fmt.Sprintf("being placed in %s", few(in.Plan.Intent))))
+	t := tally{placed: len(entries)}
+	return encode(in.Object.Status.ObservedGeneration, entries, conditions, t)
+}
+
+// Admitted tells of units that a selector admits although nobody changed the object: a new unit, or new labels.
+func Admitted(in Input) (Event, bool) {
+	o := in.Object
+	if o.Placement.Named || len(in.Plan.Intent) == 0 || o.Status.ObservedGeneration != o.Generation {
+		return Event{}, false
+	}
+	return Event{Reason: "UnitAdmitted", Message: "the placement's selector now admits " + few(in.Plan.Intent)}, true
+}
+
+func entry(in Input, step *plan.Step, result plan.Result) federated.UnitStatus {
+	before, _ := in.Object.Status.Unit(step.Unit)
+	e := federated.UnitStatus{
+		Name: step.Unit, Code: step.Why.Code, Message: step.Why.Message, Held: step.Held,
+		Generation: before.Generation, Revision: before.Revision, Version: before.Version,
+		Inventory: before.Inventory || intended(in.Plan, step.Unit), RemoteStatus: before.RemoteStatus,
+	}
+	seen := step.Observed
+	switch {
+	case step.Action == plan.Keep:
+		e.Revision, e.Version, e.Inventory = step.Revision, step.Version, true
+	case result.Outcome == plan.Done && (step.Action == plan.Create || step.Action == plan.Update):
+		seen = result.Object
+		e.Revision, e.Inventory = step.Revision, true
+		e.Version, _ = render.Version(result.Object)
+	case result.Outcome == plan.Failed:
+		e.Code, e.Message = result.Why.Code, result.Why.Message
+	case result.Outcome == plan.Pending:
+		e.Code, e.Message = plan.CodePending, fmt.Sprintf("member %s has not answered yet", step.Member)
+	case step.Action == plan.Create || step.Action == plan.Update:
+		e.Code, e.Message = plan.CodePending, "the member's object changed meanwhile; looking again"
+	}
+	if owner, ours := render.OwnerOf(seen); ours && owner.UID == in.Object.UID {
+		e.Inventory = true
+		e.Generation = seen.GetGeneration()
+		e.RemoteStatus = nil
+		if in.CollectStatus {
+			e.RemoteStatus, _, _ = unstructured.NestedMap(seen.Object, "status")
+		}
+	}
+	return e
+}
+
+func intended(p *plan.Plan, unit string) bool {
+	for _, n := range p.Intent {
+		if n == unit {
+			return true
+		}
+	}
+	return false
+}
+
+// tally counts what the conditions and the table columns say.
+type tally struct {
+	placed, asAsked, held int
+	open                  []string // writable units that are not as asked, with their codes
+	pending               bool     // …only because members have not answered yet
+	stopped               string
+	waiting               int
+}
+
+func (t *tally) count(step *plan.Step, result plan.Result, e federated.UnitStatus) {
+	if step.Placed {
+		t.placed++
+	}
+	if e.Code == "" && step.Placed && e.Revision == step.Want {
+		t.asAsked++
+	}
+	if step.Held {
+		t.held++
+	}
+	if e.Code == plan.CodeOnHold {
+		t.stopped = e.Message
+	}
+	if !step.Held && e.Code != "" {
+		t.open = append(t.open, fmt.Sprintf("%s: %s", e.Name, e.Code))
+		if e.Code == plan.CodePending && result.Outcome != "" {
+			t.waiting++
+		}
+	}
+}
+
+func (in Input) conditions(t tally) ([]federated.Condition, []Event) {
+	o := in.Object
+	propagation := in.condition(Propagation, "True", ReasonAsAsked, "")
+	switch stopped := in.stopped(t); {
+	case o.Deleting:
+		propagation = in.condition(Propagation, "False", ReasonDeleting, few(t.open))
+	case stopped != "":
+		propagation = in.condition(Propagation, "False", ReasonOnHold, stopped)
+	case len(t.open) > 0 && t.waiting == len(t.open):
+		propagation = in.condition(Propagation, "False", ReasonPropagating, few(t.open))
+	case len(t.open) > 0:
+		propagation = in.condition(Propagation, "False", ReasonCheckClusters, few(t.open))
+	}
+	held := in.condition(Held, "False", ReasonNothingHeld, "")
+	if t.held > 0 {
+		held = in.condition(Held, "True", ReasonMasked, fmt.Sprintf("%d of %d units are kept as they are by the mask", t.held, len(in.Plan.Steps)))
+	}
+	var events []Event
+	for _, now := range []federated.Condition{propagation, held} {
+		if e, worth := change(o.Status, now); worth {
+			events = append(events, e)
+		}
+	}
+	return replace(replace(o.Status.Conditions, propagation), held), events
+}
+
+func (in Input) stopped(t tally) string {
+	if t.stopped != "" {
+		return t.stopped
+	}
+	if len(in.Object.Faults) > 0 {
+		return "the object cannot be read: " + in.Object.Faults[0].String()
+	}
+	return ""
+}
+
+// condition is a condition as it is now, with the times of the one before where nothing changed.
+func (in Input) condition(typ, status, reason, message string) federated.Condition {
+	c := federated.Condition{Type: typ, Status: status, Reason: reason, Message: message,
+		ObservedGeneration: in.Object.Generation, LastUpdateTime: in.Now, LastTransitionTime: in.Now}
+	before, ok := in.Object.Status.Condition(typ)
+	if !ok {
+		return c
+	}
+	if before.Status == status && before.Reason == reason {
+		c.LastTransitionTime = before.LastTransitionTime
+		if before.Message == message && before.ObservedGeneration == c.ObservedGeneration {
+			c.LastUpdateTime = before.LastUpdateTime
+		}
+	}
+	return c
+}
+
+// change tells whether a condition's change is worth an event. That work begins is not: its end will be told.
+func change(before federated.Status, now federated.Condition) (Event, bool) {
+	was, known := before.Condition(now.Type)
+	if known && was.Status == now.Status && was.Reason == now.Reason {
+		return Event{}, false
+	}
+	switch {
+	case now.Type == Propagation && now.Status == "True":
+		if !known || was.Reason == ReasonPropagating {
+			return Event{}, false
+		}
+		return Event{Reason: "Propagated", Message: "every writable unit is as asked"}, true
+	case now.Type == Propagation && now.Reason != ReasonPropagating:
+		return Event{Warning: now.Reason != ReasonDeleting, Reason: now.Reason, Message: now.Message}, now.Message != ""
+	case now.Type == Held && now.Status == "True":
+		return Event{Reason: "UnitsHeld", Message: now.Message}, true
+	case now.Type == Held && known:
+		return Event{Reason: "UnitsReleased", Message: "no unit is held any more"}, true
+	}
+	return Event{}, false
+}
+
+func replace(all []federated.Condition, c federated.Condition) []federated.Condition {
+	out := make([]federated.Condition, 0, len(all)+1)
+	found := false
+	for _, old := range all {
+		if old.Type == c.Type {
+			old, found = c, true
+		}
+		out = append(out, old)
+	}
+	if !found {
+		out = append(out, c)
+	}
+	return out
+}
+
+func few(units []string) string {
+	if len(units) <= told {
+		return strings.Join(units, "; ")
+	}
+	return fmt.Sprintf("%s; and %d more", strings.Join(units[:told], "; "), len(units)-told)
+}
