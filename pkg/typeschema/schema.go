@@ -178,7 +178,8 @@ func (f form) status() props {
 		"message":      str("message tells a human what is wrong."),
 		"generation":   integer("generation is that of the member's object."),
 		"revision":     str("revision is the content that was last written to the unit and confirmed."),
-		"version":      str("version is that of the member's object after it was last written: gen:<generation> or rv:<resource version>."),
+		"version":      str("version names what the member's object held after it was last written: another one there means that somebody changed it."),
+		"inventory":    {Type: "boolean", Description: "inventory tells that the unit may hold a copy. It is recorded before the first write, and falls when the member itself said that nothing is there."},
 		"held":         {Type: "boolean", Description: "held tells that the mask keeps the unit at the revision it has."},
 		"remoteStatus": anything("remoteStatus is the status of the member's object."),
 	})
