@@ -38,12 +38,17 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	// Keys come before the store: an old database without its key is refused.
+	ips, names := host.Addresses(cfg.BindAddress)
+	keys, err := dir.Keys(time.Now(), ips, names)
+	if err != nil {
+		return err
+	}
 	endpoint := cfg.Storage
 	if endpoint == "" {
 		endpoint = "sqlite://" + dir.Database()
 	}
-	// The store comes first: its lock is what keeps a second plane away from the
-	// keys, too.
 	store, err := storage.Start(ctx, storage.Config{Endpoint: endpoint})
 	if err != nil {
 		return err
@@ -53,11 +58,6 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		defer cancel()
 		err = errors.Join(err, store.Close(closing))
 	}()
-	ips, names := host.Addresses(cfg.BindAddress)
-	keys, err := dir.Keys(time.Now(), ips, names)
-	if err != nil {
-		return err
-	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(cfg.BindAddress.String(), strconv.Itoa(cfg.SecurePort)))
 	if err != nil {
 		return fmt.Errorf("opening the secure port: %w", err)
@@ -76,7 +76,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err := dir.WriteKubeconfig(url, keys); err != nil {
 		return err
 	}
-	klog.FromContext(ctx).Info("Starting", "dataDir", string(dir), "address", url, "kubeconfig", dir.Kubeconfig())
+	klog.FromContext(ctx).Info("Starting", "dataDir", dir.Path(), "address", url, "kubeconfig", dir.Kubeconfig())
 	return (&plane{cfg: cfg, server: server, loopback: loopback, store: store, ready: &readiness{}}).run(ctx)
 }
 

@@ -6,33 +6,59 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
-// Dir is a plane's data directory, as an absolute path.
-type Dir string
-
-// OpenDir makes the data directory when it is not there and checks that it can
-// be written. Nobody else may look into it: it holds keys.
-func OpenDir(path string) (Dir, error) {
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return "", fmt.Errorf("finding data directory %s: %w", path, err)
-	}
-	if err := os.MkdirAll(abs, 0o700); err != nil {
-		return "", fmt.Errorf("making data directory: %w", err)
-	}
-	probe, err := os.CreateTemp(abs, ".writable-*")
-	if err != nil {
-		return "", fmt.Errorf("data directory %s cannot be written: %w", abs, cause(err))
-	}
-	_ = probe.Close()
-	if err := os.Remove(probe.Name()); err != nil {
-		return "", fmt.Errorf("data directory %s cannot be written: %w", abs, cause(err))
-	}
-	return Dir(abs), nil
+// Dir is a plane's data directory, held by this process.
+type Dir struct {
+	path string // absolute
+	lock *os.File
 }
 
-// cause drops the path of a probe file, which would only confuse its reader.
+// ErrInUse says that another process holds the data directory.
+var ErrInUse = errors.New("it is in use by another process")
+
+// OpenDir makes the data directory when it is not there, takes hold of it and
+// checks that it can be written. Nobody else may look into it: it holds keys.
+func OpenDir(path string) (*Dir, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("finding data directory %s: %w", path, err)
+	}
+	if err := os.MkdirAll(abs, 0o700); err != nil {
+		return nil, fmt.Errorf("making data directory: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(abs, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening data directory %s: %w", abs, cause(err))
+	}
+	d := &Dir{path: abs, lock: lock}
+	if err := d.take(); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening data directory %s: %w", abs, cause(err)), d.Close())
+	}
+	return d, nil
+}
+
+// take locks the directory. The kernel gives the lock back when this process
+// ends, however it ends.
+func (d *Dir) take() error {
+	err := syscall.Flock(int(d.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return ErrInUse
+	}
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(d.path, "pid"), fmt.Appendln(nil, os.Getpid()))
+}
+
+// Close lets go of the directory.
+func (d *Dir) Close() error { return d.lock.Close() }
+
+// Path is the directory as an absolute path.
+func (d *Dir) Path() string { return d.path }
+
+// cause drops the path of a file whose name would only confuse the reader.
 func cause(err error) error {
 	var pathErr *fs.PathError
 	if errors.As(err, &pathErr) {
@@ -42,13 +68,13 @@ func cause(err error) error {
 }
 
 // Kubeconfig is the administrator's kubeconfig.
-func (d Dir) Kubeconfig() string { return filepath.Join(string(d), "admin.kubeconfig") }
+func (d *Dir) Kubeconfig() string { return filepath.Join(d.path, "admin.kubeconfig") }
 
 // Database is the default SQLite database.
-func (d Dir) Database() string { return filepath.Join(string(d), "state.db") }
+func (d *Dir) Database() string { return filepath.Join(d.path, "state.db") }
 
 // file is a file among the keys and certificates.
-func (d Dir) file(name string) string { return filepath.Join(string(d), "pki", name) }
+func (d *Dir) file(name string) string { return filepath.Join(d.path, "pki", name) }
 
 // writeFile puts a file in place at once, readable for its owner alone. What a
 // crash leaves behind is the old file, the new one, or none.

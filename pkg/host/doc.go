@@ -6,6 +6,6 @@
 // tests are quick and a damaged data directory can be told apart from a failing
 // server. Keys are made once and used again at every start: clients keep
 // trusting the plane and stored secrets stay readable. Every file appears whole
-// or not at all, because a plane may be killed at any moment. Whoever calls this
-// package must hold the lock of the data directory.
+// or not at all, because a plane may be killed at any moment. One process holds the
+// directory at a time.
 package host

@@ -24,14 +24,18 @@ resources:
 
 // encryption makes the configuration of encryption at rest, with a new key, when
 // there is none. One that is there is never touched: without its key all stored
-// secrets are lost.
-func encryption(path string) error {
+// secrets are lost. For the same reason there is no new key for an old database:
+// whoever removed the old one shall know at once, and can still bring it back.
+func encryption(path, database string) error {
 	_, err := os.Stat(path)
 	if err == nil {
 		return nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("reading encryption configuration: %w", err)
+	}
+	if _, err := os.Stat(database); err == nil {
+		return fmt.Errorf("the encryption key %s is gone, but %s is there: its secrets cannot be read without that key", path, database)
 	}
 	key := make([]byte, 32)
 	if _, err := rand.Read(key); err != nil {

@@ -48,7 +48,7 @@ type Keys struct {
 // Keys makes what is missing among the keys of a data directory, makes anew what
 // is near its end at the given time, and leaves all else as it is. ips and names
 // are what clients call the server.
-func (d Dir) Keys(now time.Time, ips []net.IP, names []string) (Keys, error) {
+func (d *Dir) Keys(now time.Time, ips []net.IP, names []string) (Keys, error) {
 	k := Keys{
 		ServingCA:   d.file("serving-ca.crt"),
 		ServingCert: d.file("serving.crt"), ServingKey: d.file("serving.key"),
@@ -56,6 +56,9 @@ func (d Dir) Keys(now time.Time, ips []net.IP, names []string) (Keys, error) {
 		AdminCert: d.file("admin.crt"), AdminKey: d.file("admin.key"),
 		ServiceAccountKey: d.file("service-account.key"),
 		Encryption:        d.file("encryption.yaml"),
+	}
+	if err := encryption(k.Encryption, d.Database()); err != nil {
+		return Keys{}, err
 	}
 	serving, err := authority(servingCAName, k.ServingCA, d.file("serving-ca.key"), now)
 	if err != nil {
@@ -72,9 +75,6 @@ func (d Dir) Keys(now time.Time, ips []net.IP, names []string) (Keys, error) {
 		return Keys{}, err
 	}
 	if _, err := privateKey(k.ServiceAccountKey); err != nil {
-		return Keys{}, err
-	}
-	if err := encryption(k.Encryption); err != nil {
 		return Keys{}, err
 	}
 	return k, nil

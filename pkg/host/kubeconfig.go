@@ -11,7 +11,7 @@ import (
 // WriteKubeconfig writes the administrator's kubeconfig for a plane that serves
 // at the given URL. It carries its certificates, so that it works wherever it is
 // copied to.
-func (d Dir) WriteKubeconfig(url string, k Keys) error {
+func (d *Dir) WriteKubeconfig(url string, k Keys) error {
 	ca, err := os.ReadFile(k.ServingCA)
 	if err != nil {
 		return fmt.Errorf("reading certificate: %w", err)
