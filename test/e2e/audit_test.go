@@ -1,0 +1,80 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/json"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// request is a line of a member's audit log.
+type request struct {
+	Stage, Verb, UserAgent, RequestURI string
+	User                               struct{ Username string }
+	ObjectRef                          struct{ Resource, Namespace, Name string }
+}
+
+// requests are what the plane's service account asked a member so far.
+func requests(t *testing.T, member string) []request {
+	t.Helper()
+	f, err := os.Open(world.members.Named(member).AuditLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var out []request
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var r request
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			continue // the last line may be half written
+		}
+		if strings.HasPrefix(r.User.Username, "system:serviceaccount:kube-federation-system:") {
+			out = append(out, r)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// writes counts the plane's writes to all members so far.
+func writes(t *testing.T) int {
+	t.Helper()
+	n := 0
+	for _, m := range world.members.Members {
+		for _, r := range requests(t, m.Name) {
+			if r.Stage == "ResponseComplete" && slices.Contains([]string{"create", "update", "patch", "delete", "deletecollection"}, r.Verb) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+func TestThereIsOneWatchPerKindAndMemberHoweverManyUnits(t *testing.T) {
+	w := newTenant(t, "onewatch", "a "+east+" onewatch-a", "b "+east+" onewatch-b", "c "+east+" onewatch-c")
+	w.apply(w.config("web", "1", placed("a", "b", "c")))
+	w.has("web", "a=1", "b=1", "c=1")
+	open := 0
+	for _, r := range requests(t, east) {
+		if r.Verb != "watch" || r.ObjectRef.Resource != "configmaps" {
+			continue
+		}
+		switch r.Stage {
+		case "ResponseStarted":
+			open++
+		case "ResponseComplete":
+			open--
+		}
+	}
+	if open != 1 {
+		t.Errorf("%d watches of ConfigMaps are open in member %s, want 1", open, east)
+	}
+}
+
+func contains(list, word string) bool { return slices.Contains(strings.Fields(list), word) }
