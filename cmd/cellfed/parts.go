@@ -1,9 +1,30 @@
 package main
 
 import (
+	"net"
+
+	"github.com/cellfed/cellfed/config/crd"
 	configv1alpha1 "github.com/cellfed/cellfed/pkg/apis/config/v1alpha1"
+	"github.com/cellfed/cellfed/pkg/apis/wellknown"
 	"github.com/cellfed/cellfed/pkg/apiserver"
 )
+
+// planeConfig puts together what a plane is made of.
+func planeConfig(c *configv1alpha1.CellFedConfiguration) (apiserver.Config, error) {
+	crds, err := crd.All()
+	if err != nil {
+		return apiserver.Config{}, err
+	}
+	return apiserver.Config{
+		DataDir:     c.DataDir,
+		BindAddress: net.ParseIP(c.BindAddress),
+		SecurePort:  int(*c.SecurePort),
+		Storage:     c.Storage,
+		CRDs:        crds,
+		Namespaces:  []string{wellknown.FederationNamespace, wellknown.UnitsNamespace},
+		Parts:       enabledParts(c),
+	}, nil
+}
 
 // parts lists all that can run beside the API server. The names are what
 // --controllers and the file's components speak of.

@@ -1,8 +1,8 @@
 package main
 
 import (
+	"context"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 
@@ -96,19 +96,22 @@ func (f *serverFlags) configuration(fs *pflag.FlagSet) (*configv1alpha1.CellFedC
 
 // serve runs a plane as configured until the command's context ends.
 func serve(cmd *cobra.Command, c *configv1alpha1.CellFedConfiguration) error {
-	if err := host.Log(&c.Logging, nil, cmd.ErrOrStderr()); err != nil {
+	ending, err := host.Log(&c.Logging, nil, cmd.ErrOrStderr())
+	if err != nil {
 		return fmt.Errorf("starting logs: %w", err)
 	}
 	defer klog.Flush()
+	// The log is told before the plane: there must be no moment in between.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(cmd.Context()))
+	defer cancel()
+	context.AfterFunc(cmd.Context(), func() { ending(); cancel() })
 	// The plane's clients talk to the plane itself; what it warns its users of
 	// needs no repetition in its log.
 	rest.SetDefaultWarningHandler(rest.NoWarnings{})
-	ctx := klog.NewContext(cmd.Context(), klog.Background().WithName(host.LoggerName))
-	return apiserver.Run(ctx, apiserver.Config{
-		DataDir:     c.DataDir,
-		BindAddress: net.ParseIP(c.BindAddress),
-		SecurePort:  int(*c.SecurePort),
-		Storage:     c.Storage,
-		Parts:       enabledParts(c),
-	})
+	ctx = klog.NewContext(ctx, klog.Background().WithName(host.LoggerName))
+	plane, err := planeConfig(c)
+	if err != nil {
+		return err
+	}
+	return apiserver.Run(ctx, plane)
 }

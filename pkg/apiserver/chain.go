@@ -132,8 +132,8 @@ type versioned struct {
 // Info implements basecompatibility.EffectiveVersion.
 func (v versioned) Info() *version.Info {
 	info := v.EffectiveVersion.Info()
-	if info != nil {
-		info.GitVersion = kubernetesVersion(info.Major, info.Minor)
+	if v := KubernetesVersion(); info != nil && v != "" {
+		info.GitVersion = v
 	}
 	return info
 }

@@ -15,6 +15,7 @@ import (
 	"k8s.io/klog/v2"
 	aggregatorapiserver "k8s.io/kube-aggregator/pkg/apiserver"
 
+	_ "github.com/cellfed/cellfed/pkg/apiserver/etcdlog" // see its comment
 	"github.com/cellfed/cellfed/pkg/host"
 	"github.com/cellfed/cellfed/pkg/storage"
 )

@@ -1,19 +1,13 @@
 package apiserver
 
 import (
-	"fmt"
 	"runtime/debug"
 	"sync"
 )
 
-// kubernetesVersion is the version of the Kubernetes libraries in this binary,
-// as far as the build tells, and the given major and minor version otherwise.
-func kubernetesVersion(major, minor string) string {
-	if v := moduleVersion(); v != "" {
-		return v
-	}
-	return fmt.Sprintf("v%s.%s.0", major, minor)
-}
+// KubernetesVersion is the version of the Kubernetes libraries in this binary, as
+// far as the build tells, and empty otherwise.
+func KubernetesVersion() string { return moduleVersion() }
 
 var moduleVersion = sync.OnceValue(func() string {
 	info, ok := debug.ReadBuildInfo()

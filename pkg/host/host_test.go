@@ -321,12 +321,26 @@ func TestAQuietLogHas(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			if n, err := (quiet{&out}).Write([]byte(tc.line)); n != len(tc.line) || err != nil {
+			if n, err := (&quiet{Writer: &out}).Write([]byte(tc.line)); n != len(tc.line) || err != nil {
 				t.Errorf("Write = %d, %v", n, err)
 			}
 			if kept := out.Len() > 0; kept != tc.kept {
 				t.Errorf("kept = %v, want %v", kept, tc.kept)
 			}
 		})
+	}
+}
+
+func TestAQuietLogEndsWithItsOwnWords(t *testing.T) {
+	var out bytes.Buffer
+	q := &quiet{Writer: &out}
+	q.ending.Store(true)
+	for _, line := range []string{"E0101 00:00:00.0 1 x.go:1] connection refused\n", `I0101 00:00:00.0 1 x.go:1] "Stopping" logger="cellfed"` + "\n"} {
+		if _, err := q.Write([]byte(line)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !strings.HasPrefix(out.String(), "I0101") || strings.Count(out.String(), "\n") != 1 {
+		t.Errorf("it wrote %s", out.String())
 	}
 }

@@ -3,6 +3,7 @@ package host
 import (
 	"bytes"
 	"io"
+	"sync/atomic"
 
 	"k8s.io/component-base/featuregate"
 	logsapi "k8s.io/component-base/logs/api/v1"
@@ -15,39 +16,37 @@ const LoggerName = "cellfed"
 // some two hundred things at every start that only matter to its developers; at
 // verbosity 0 such lines of libraries are left out, and what remains is CellFed's
 // own lines and everybody's warnings and errors.
-func Log(c *logsapi.LoggingConfiguration, gate featuregate.FeatureGate, out io.Writer) error {
+//
+// The returned function is to be called when the process is told to end: from
+// then on, libraries only complain that the plane has gone, which it shall.
+func Log(c *logsapi.LoggingConfiguration, gate featuregate.FeatureGate, out io.Writer) (ending func(), err error) {
+	q := &quiet{Writer: out}
 	if c.Verbosity == 0 && c.Format == logsapi.DefaultLogFormat {
-		out = quiet{out}
+		out = q
 	}
-	return logsapi.ValidateAndApplyWithOptions(c, &logsapi.LoggingOptions{ErrorStream: out, InfoStream: out}, gate)
+	err = logsapi.ValidateAndApplyWithOptions(c, &logsapi.LoggingOptions{ErrorStream: out, InfoStream: out}, gate)
+	return func() { q.ending.Store(true) }, err
 }
 
-var ownLine = []byte(`logger="` + LoggerName)
+var (
+	ownLine = []byte(`logger="` + LoggerName)
+	// noise is a warning that libraries write at every start, and that nobody can
+	// do anything about.
+	noise = []byte("because it has no resources.")
+)
 
-// noise are warnings and errors of libraries that tell of nothing a reader could
-// or should change: a matter of course at every start or end of a plane.
-var noise = [][]byte{
-	[]byte("because it has no resources."),
-	[]byte("Failed to shutdown server: context deadline exceeded"),        // watches are open
-	[]byte(`addrConn.createTransport failed to connect to {Addr: "unix:`), // the store, which tells itself
+// quiet drops what libraries tell unasked. The text format writes each entry at
+// once, its severity first.
+type quiet struct {
+	io.Writer
+	ending atomic.Bool
 }
-
-// quiet drops the informational lines of libraries, and noise. The text format
-// writes each entry at once, its severity first.
-type quiet struct{ io.Writer }
 
 // Write implements io.Writer.
-func (q quiet) Write(p []byte) (int, error) {
-	if bytes.Contains(p, ownLine) {
-		return q.Writer.Write(p)
-	}
-	if len(p) > 0 && p[0] == 'I' {
+func (q *quiet) Write(p []byte) (int, error) {
+	own := bytes.Contains(p, ownLine)
+	if !own && (q.ending.Load() || len(p) > 0 && p[0] == 'I' || bytes.Contains(p, noise)) {
 		return len(p), nil
-	}
-	for _, n := range noise {
-		if bytes.Contains(p, n) {
-			return len(p), nil
-		}
 	}
 	return q.Writer.Write(p)
 }
