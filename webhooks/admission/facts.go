@@ -1,0 +1,45 @@
+package admission
+
+import (
+	"context"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	topologyv1alpha1 "github.com/cellfed/cellfed/pkg/apis/topology/v1alpha1"
+)
+
+// Facts is what the door has to know of what is there already. Every method tells apart what is not there (false) from
+// what could not be found out (an error). What is handed out is read only.
+type Facts interface {
+	// NamespaceLabels are the labels of a namespace of the plane.
+	NamespaceLabels(ctx context.Context, name string) (map[string]string, bool, error)
+	// Unit finds a unit by its namespace and short name.
+	Unit(ctx context.Context, namespace, name string) (*topologyv1alpha1.Unit, bool, error)
+	// Units lists the units of a namespace.
+	Units(ctx context.Context, namespace string) ([]*topologyv1alpha1.Unit, error)
+	// Cluster finds a physical member.
+	Cluster(ctx context.Context, name string) (Cluster, bool, error)
+	// Clusters lists the physical members.
+	Clusters(ctx context.Context) ([]Cluster, error)
+	// Claim finds a claim by its name (topology.ClaimName).
+	Claim(ctx context.Context, name string) (*topologyv1alpha1.MemberNamespaceClaim, bool, error)
+	// FederatedType finds the FederatedTypeConfig that makes a kind federated.
+	FederatedType(ctx context.Context, gk schema.GroupKind) (TypeFacts, bool, error)
+}
+
+// Cluster is a physical member as placement sees it.
+type Cluster struct {
+	Name   string
+	Labels map[string]string
+}
+
+// TypeFacts is what a FederatedTypeConfig says.
+type TypeFacts struct {
+	// ConfigName is the FederatedTypeConfig's name.
+	ConfigName string
+	// TargetGroup and TargetKind are what the templates of the federated kind are of.
+	TargetGroup string
+	TargetKind  string
+	// Ours tells whether the plane itself propagates the type. Then it is also there to take its finalizer off.
+	Ours bool
+}

@@ -1,0 +1,132 @@
+package admission
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/cellfed/cellfed/pkg/apis/wellknown"
+	"github.com/cellfed/cellfed/pkg/topology"
+)
+
+// defaultUnitType is what a unit is when nobody says.
+const defaultUnitType = "cell"
+
+// systemPrefix and systemNamespaces are the members' own: no unit may live there.
+const systemPrefix = "kube-"
+
+var systemNamespaces = []string{"default"}
+
+func (a *Admitter) unitRules() rules {
+	return rules{complete: a.completeUnit, judge: a.judgeUnit, compare: a.compareUnit}
+}
+
+// unitSpec is a unit's spec as its author wrote it.
+type unitSpec struct{ topologyType, cluster, memberNamespace string }
+
+func unitSpecOf(obj *unstructured.Unstructured) unitSpec {
+	text := func(key string) string {
+		s, _, _ := unstructured.NestedString(obj.Object, "spec", key)
+		return s
+	}
+	return unitSpec{text("topologyType"), text("cluster"), text("memberNamespace")}
+}
+
+func (a *Admitter) completeUnit(ctx context.Context, req *Request) error {
+	if spec, ok := req.Object.Object["spec"].(map[string]any); ok && req.Create {
+		said := unitSpecOf(req.Object)
+		if said.topologyType == "" {
+			spec["topologyType"] = defaultUnitType
+		}
+		if said.memberNamespace == "" {
+			spec["memberNamespace"] = req.Namespace
+		}
+	}
+	return a.stamp(ctx, req)
+}
+
+func (a *Admitter) judgeUnit(obj *unstructured.Unstructured) []fault {
+	spec := unitSpecOf(obj)
+	faults := a.judgeType(spec.topologyType, specPath.Child("topologyType"), false)
+	for _, p := range topology.ValidateUnitName(obj.GetName()) {
+		if obj.GetName() == "" {
+			break // one is generated, and a DNS label; what it is made from is judged below
+		}
+		faults = append(faults, newFault("name"+p, field.Invalid(field.NewPath("metadata", "name"), obj.GetName(), p)))
+	}
+	if prefix := obj.GetGenerateName(); obj.GetName() == "" && strings.Contains(prefix, ".") {
+		faults = append(faults, newFault("generateName", field.Invalid(field.NewPath("metadata", "generateName"), prefix,
+			"a unit's name is a DNS label: it has no dots")))
+	}
+	if spec.cluster == "" {
+		faults = append(faults, newFault("no cluster", field.Required(specPath.Child("cluster"), "say which KubeFedCluster the unit lives on")))
+	}
+	faults = append(faults, judgeMemberNamespace(spec.memberNamespace)...)
+	return append(faults, judgeUnitLabels(obj, spec)...)
+}
+
+func judgeMemberNamespace(name string) []fault {
+	at := specPath.Child("memberNamespace")
+	var faults []fault
+	for _, p := range topology.ValidateUnitName(name) { // the same rule: a DNS label
+		faults = append(faults, newFault("memberNamespace"+p, field.Invalid(at, name, p)))
+	}
+	if strings.HasPrefix(name, systemPrefix) || slices.Contains(systemNamespaces, name) {
+		faults = append(faults, newFault("system namespace", field.Forbidden(at,
+			fmt.Sprintf("%s is a system namespace of the member: say another one", name))))
+	}
+	return faults
+}
+
+// judgeUnitLabels keeps the labels by which units are found true. The plane sets them on the unit's KubeFedCluster.
+func judgeUnitLabels(obj *unstructured.Unstructured, spec unitSpec) []fault {
+	group, _, _ := strings.Cut(wellknown.TopologyUnitLabel, "/")
+	truth := map[string]string{wellknown.TopologyTypeLabel: spec.topologyType,
+		wellknown.TopologyNamespaceLabel: obj.GetNamespace(), wellknown.TopologyUnitLabel: obj.GetName()}
+	var faults []fault
+	for key, value := range obj.GetLabels() {
+		want, known := truth[key]
+		if !strings.HasPrefix(key, group+"/") || known && value == want {
+			continue
+		}
+		faults = append(faults, newFault("label "+key+value, field.Forbidden(field.NewPath("metadata", "labels").Key(key),
+			"labels of "+group+" are the plane's: leave it out")))
+	}
+	slices.SortFunc(faults, func(x, y fault) int { return strings.Compare(x.id, y.id) })
+	return faults
+}
+
+func (a *Admitter) compareUnit(ctx context.Context, req *Request) ([]fault, error) {
+	if req.Old != nil && !reflect.DeepEqual(req.Old.Object["spec"], req.Object.Object["spec"]) {
+		return []fault{newFault("spec changed", field.Forbidden(specPath, "a unit's spec is immutable: make another unit"))}, nil
+	}
+	faults, err := a.judgeOwner(ctx, req)
+	if err != nil || !req.Create {
+		return faults, err
+	}
+	spec := unitSpecOf(req.Object)
+	if spec.cluster == "" || spec.memberNamespace == "" {
+		return faults, nil // said by judgeUnit
+	}
+	if _, found, err := a.facts.Cluster(ctx, spec.cluster); err != nil {
+		return nil, unavailable("whether there is a member "+spec.cluster, err)
+	} else if !found {
+		faults = append(faults, newFault("unknown cluster", field.Invalid(specPath.Child("cluster"), spec.cluster,
+			fmt.Sprintf("no KubeFedCluster %s in namespace %s: join the member first", spec.cluster, wellknown.FederationNamespace))))
+	}
+	claim, found, err := a.facts.Claim(ctx, topology.ClaimName(spec.cluster, spec.memberNamespace))
+	if err != nil {
+		return nil, unavailable("who has claimed namespace "+spec.memberNamespace+" of member "+spec.cluster, err)
+	}
+	// A claim of an earlier unit of this name is the unit controller's to judge: it knows whether anything is left.
+	if found && (claim.Spec.Unit.Namespace != req.Namespace || claim.Spec.Unit.Name != req.Object.GetName()) {
+		faults = append(faults, newFault("claimed", field.Forbidden(specPath.Child("memberNamespace"),
+			fmt.Sprintf("namespace %s of member %s belongs to another unit: say another memberNamespace", spec.memberNamespace, spec.cluster))))
+	}
+	return faults, nil
+}
