@@ -130,7 +130,8 @@ func judgeFederatedType(config *corev1beta1.FederatedTypeConfig) field.ErrorList
 	if config.Name == namespacesConfig {
 		want = apiextensionsv1.NamespaceScoped
 	}
-	if federated.Scope != "" && want != "" && federated.Scope != want {
+	known := want == apiextensionsv1.NamespaceScoped || want == apiextensionsv1.ClusterScoped
+	if federated.Scope != "" && known && federated.Scope != want {
 		errs = append(errs, field.Invalid(at.Child("scope"), federated.Scope, fmt.Sprintf("must be %s, as the target is", want)))
 	}
 	return errs
