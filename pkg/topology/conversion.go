@@ -19,6 +19,11 @@ const (
 	keyTopologyName = "topologyName"
 )
 
+var (
+	entryKeys    = []string{keyName, keyClusterName, keyTopologyName}
+	overrideKeys = []string{keyClusterName, keyTopologyName}
+)
+
 // ToTopologyForm says a federated object of the cluster form (v1beta1) in topology form (v2beta1). It is defined for
 // whatever JSON the object holds, and ToClusterForm takes it back exactly.
 func ToTopologyForm(obj map[string]any) map[string]any {
@@ -98,7 +103,7 @@ func (d direction) spec(s scope, spec map[string]any) map[string]any {
 	}
 	if list, ok := spec["overrides"].([]any); ok {
 		out["overrides"] = each(list, func(e map[string]any) map[string]any {
-			e = renamed(e, s, d.override, keyClusterName, keyTopologyName)
+			e = renamed(e, s, d.override, overrideKeys)
 			tradeKeys(e, clusterOverrides, topologyOverrides)
 			return e
 		})
@@ -112,7 +117,7 @@ func (d direction) lists(s scope, m map[string]any) map[string]any {
 	out := maps.Clone(m)
 	if list, ok := m[d.fromList].([]any); ok {
 		out[d.fromList] = each(list, func(e map[string]any) map[string]any {
-			return renamed(e, s, d.entry, keyName, keyClusterName, keyTopologyName)
+			return renamed(e, s, d.entry, entryKeys)
 		})
 	}
 	tradeKeys(out, d.fromList, d.toList)
@@ -137,8 +142,7 @@ func each(list []any, f func(map[string]any) map[string]any) []any {
 
 // renamed is a copy of an entry with its name said in the other form, if the entry has exactly one of the keys, as a
 // string. Any other entry names nothing that could be translated, and stays as it is in both forms.
-func renamed(entry map[string]any, s scope, to rename, keys ...string) map[string]any {
-	out := maps.Clone(entry)
+func renamed(entry map[string]any, s scope, to rename, keys []string) map[string]any {
 	key, found := "", 0
 	for _, k := range keys {
 		if _, ok := entry[k]; ok {
@@ -146,11 +150,18 @@ func renamed(entry map[string]any, s scope, to rename, keys ...string) map[strin
 			found++
 		}
 	}
-	if name, ok := entry[key].(string); ok && found == 1 {
-		delete(out, key)
-		key, name = to(s, key, name)
-		out[key] = name
+	name, ok := entry[key].(string)
+	if !ok || found != 1 {
+		return maps.Clone(entry)
 	}
+	out := make(map[string]any, len(entry))
+	for k, v := range entry {
+		if k != key {
+			out[k] = v
+		}
+	}
+	key, name = to(s, key, name)
+	out[key] = name
 	return out
 }
 
