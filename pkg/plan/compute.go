@@ -101,9 +101,10 @@ func (c *computation) order() []string {
 }
 
 // mine tells whether what is observed in a unit is this object's copy for this unit. A managed object without any
-// owner mark is taken for ours where we wrote before: somebody cut the mark off.
+// owner mark is taken for ours where we wrote before: somebody cut the mark off. A copy whose label says that it is not
+// to be managed is not ours any more, whatever its owner mark says: the member has the last word.
 func (c *computation) mine(u *Unit, name string) bool {
-	if u == nil || u.Observed == nil {
+	if u == nil || u.Observed == nil || isUnmanaged(u.Observed) {
 		return false
 	}
 	owner, marked := render.OwnerOf(u.Observed)
@@ -172,9 +173,14 @@ func (s *subject) settle(a Action, code, format string, args ...any) bool {
 	return true
 }
 
+// objectStopped leaves everything as it is, also what was said of the mask: a mask that cannot be read releases nobody.
 func objectStopped(c *computation, s *subject) bool {
 	why := c.stopped()
-	return why != nil && s.settle(Hold, why.Code, "%s", why.Message)
+	if why == nil {
+		return false
+	}
+	s.step.Held = s.entry.Held
+	return s.settle(Hold, why.Code, "%s", why.Message)
 }
 
 func unitUnknown(c *computation, s *subject) bool {
@@ -205,7 +211,8 @@ func memberNotConnected(_ *computation, s *subject) bool {
 // a restart of the plane is no news.
 func memberUnreadable(_ *computation, s *subject) bool {
 	if s.unit.Loading {
-		if s.recorded && (!s.placed || s.entry.Revision == s.step.Want || !s.writable) {
+		told := !s.writable || s.placed && s.entry.Revision == s.step.Want || !s.placed && s.entry.Code != ""
+		if s.recorded && told {
 			return s.settle(Wait, s.entry.Code, "%s", s.entry.Message)
 		}
 		return s.settle(Wait, CodePending, "reading what is in member %s", s.unit.Member)
@@ -231,13 +238,16 @@ func notOurs(c *computation, s *subject) bool {
 	if s.unit.Observed == nil || s.mine {
 		return false
 	}
+	// An old sight is looked at again before it is believed. Meanwhile status says what it said: looking is no news.
+	action := Hold
+	if s.unit.Probe && s.unit.Failure == nil {
+		action = Confirm
+	}
 	switch {
-	case s.unit.Probe:
-		return s.settle(Confirm, CodeAlreadyExists, "looking whether the object that the plane did not make is still there")
 	case isUnmanaged(s.unit.Observed):
-		return s.settle(Hold, CodeManagedLabelFalse, "the member's object says that it is not to be managed (label kubefed.io/managed: \"false\")")
+		return s.settle(action, CodeManagedLabelFalse, "the member's object says that it is not to be managed (label kubefed.io/managed: \"false\")")
 	case !c.in.Object.Adopt:
-		return s.settle(Hold, CodeAlreadyExists, "member %s has an object of this name that this federated object did not make; "+
+		return s.settle(action, CodeAlreadyExists, "member %s has an object of this name that this federated object did not make; "+
 			"annotate the federated object with cellfed.io/adopt: \"true\" to take it over", s.unit.Member)
 	}
 	return false

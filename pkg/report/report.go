@@ -34,6 +34,19 @@ const (
 // its own.
 const told = 5
 
+// longest bounds a message, in bytes: a member's own words may be long, and there may be hundreds of members.
+const longest = 512
+
+// bounded cuts a message between characters: half a character is stored as another one, and a status that never equals
+// what was stored is written for ever.
+func bounded(message string) string {
+	message = strings.ToValidUTF8(message, "�")
+	if len(message) <= longest {
+		return message
+	}
+	return strings.ToValidUTF8(message[:longest-len("…")], "") + "…"
+}
+
 // Input is what a status is made of.
 type Input struct {
 	Object  *federated.Object
@@ -63,7 +76,7 @@ func Status(in Input) (map[string]any, []Event) {
 		}
 		e := entry(in, step, result)
 		entries = append(entries, e)
-		t.count(step, result, e)
+		t.count(step, e)
 	}
 	conditions, events := in.conditions(t)
 	return encode(in.Object.Generation, entries, conditions, t), events
@@ -85,7 +98,14 @@ func Intent(in Input) map[string]any {
 	}
 	conditions := replace(in.Object.Status.Conditions, in.condition(Propagation, "False", ReasonPropagating,
 		fmt.Sprintf("being placed in %s", few(in.Plan.Intent))))
-	t := tally{placed: len(entries)}
+	t := tally{}
+	for i := range in.Plan.Steps {
+		step := &in.Plan.Steps[i]
+		if before, known := in.Object.Status.Unit(step.Unit); known || step.Placed {
+			before.Code = step.Why.Code
+			t.count(step, before)
+		}
+	}
 	return encode(in.Object.Status.ObservedGeneration, entries, conditions, t)
 }
 
@@ -120,6 +140,7 @@ func entry(in Input, step *plan.Step, result plan.Result) federated.UnitStatus {
 	case step.Action == plan.Create || step.Action == plan.Update:
 		e.Code, e.Message = plan.CodePending, "the member's object changed meanwhile; looking again"
 	}
+	e.Message = bounded(e.Message)
 	if owner, ours := render.OwnerOf(seen); ours && owner.UID == in.Object.UID {
 		e.Inventory = true
 		e.Generation = seen.GetGeneration()
@@ -144,12 +165,11 @@ func intended(p *plan.Plan, unit string) bool {
 type tally struct {
 	placed, asAsked, held int
 	open                  []string // writable units that are not as asked, with their codes
-	pending               bool     // …only because members have not answered yet
+	waiting               int      // how many of them only because a member has not answered yet
 	stopped               string
-	waiting               int
 }
 
-func (t *tally) count(step *plan.Step, result plan.Result, e federated.UnitStatus) {
+func (t *tally) count(step *plan.Step, e federated.UnitStatus) {
 	if step.Placed {
 		t.placed++
 	}
@@ -164,7 +184,7 @@ func (t *tally) count(step *plan.Step, result plan.Result, e federated.UnitStatu
 	}
 	if !step.Held && e.Code != "" {
 		t.open = append(t.open, fmt.Sprintf("%s: %s", e.Name, e.Code))
-		if e.Code == plan.CodePending && result.Outcome != "" {
+		if e.Code == plan.CodePending {
 			t.waiting++
 		}
 	}
@@ -187,13 +207,19 @@ func (in Input) conditions(t tally) ([]federated.Condition, []Event) {
 	if t.held > 0 {
 		held = in.condition(Held, "True", ReasonMasked, fmt.Sprintf("%d of %d units are kept as they are by the mask", t.held, len(in.Plan.Steps)))
 	}
+	now := []federated.Condition{propagation, held}
+	if propagation.Reason == ReasonOnHold {
+		now = now[:1] // what the mask holds is not known, and stays as it was said
+	}
+	conditions := o.Status.Conditions
 	var events []Event
-	for _, now := range []federated.Condition{propagation, held} {
-		if e, worth := change(o.Status, now); worth {
+	for _, c := range now {
+		if e, worth := change(o.Status, c); worth {
 			events = append(events, e)
 		}
+		conditions = replace(conditions, c)
 	}
-	return replace(replace(o.Status.Conditions, propagation), held), events
+	return conditions, events
 }
 
 func (in Input) stopped(t tally) string {
@@ -208,6 +234,7 @@ func (in Input) stopped(t tally) string {
 
 // condition is a condition as it is now, with the times of the one before where nothing changed.
 func (in Input) condition(typ, status, reason, message string) federated.Condition {
+	message = bounded(message)
 	c := federated.Condition{Type: typ, Status: status, Reason: reason, Message: message,
 		ObservedGeneration: in.Object.Generation, LastUpdateTime: in.Now, LastTransitionTime: in.Now}
 	before, ok := in.Object.Status.Condition(typ)
