@@ -42,7 +42,8 @@ func malformed(format string, args ...any) error {
 }
 
 // Config is how to connect to a member: data only, so that two can be compared. Functions in REST (Dial, Transport,
-// Proxy, WrapTransport, exec and auth provider plug-ins) are not used.
+// Proxy, WrapTransport, exec and auth provider plug-ins) are not used. The zero Config is of a member that is known by
+// name only: it cannot be connected with.
 type Config struct {
 	REST *rest.Config
 	// ProxyURL is the proxy to go through; nil = what the environment says.
@@ -56,6 +57,9 @@ func (c Config) Equal(other Config) bool { return c.fingerprint() == other.finge
 
 func (c Config) fingerprint() [sha256.Size]byte {
 	r := c.REST
+	if r == nil {
+		return [sha256.Size]byte{}
+	}
 	proxy := ""
 	if c.ProxyURL != nil {
 		proxy = c.ProxyURL.String()

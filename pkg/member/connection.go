@@ -29,6 +29,9 @@ type Transport struct {
 // NewTransport returns a pool for the member. Dialling ends with ctx.
 func NewTransport(ctx context.Context, name string, config Config, opts Options) (*Transport, error) {
 	opts = opts.withDefaults()
+	if config.REST == nil {
+		return nil, fmt.Errorf("setting up the transport to member %s: there is no configuration", name)
+	}
 	tlsConfig, err := config.tlsConfig()
 	if err != nil {
 		return nil, fmt.Errorf("setting up TLS for member %s: %w", name, err)

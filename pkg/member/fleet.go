@@ -177,6 +177,9 @@ func (f *Fleet) SetReachable(name string, ok bool, reason, message string) {
 	}
 }
 
+// Context is the life of the fleet.
+func (f *Fleet) Context() context.Context { return f.ctx }
+
 // connect is called with the lock held.
 func (f *Fleet) connect(name string, e *entry) {
 	m, err := newMember(f, name, e.config)

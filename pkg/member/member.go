@@ -46,7 +46,11 @@ func newMember(f *Fleet, name string, config Config) (*Member, error) {
 		fleet: f, name: name, opts: f.opts, ctx: ctx, cancel: cancel, pool: pool,
 		rest: config.restConfig(f.opts), views: map[schema.GroupVersionResource]*View{},
 	}
-	m.client = &http.Client{Transport: &watched{member: m, next: pool}}
+	m.client = &http.Client{
+		Transport: &watched{member: m, next: pool},
+		// A member's answer must not send the plane's credentials elsewhere.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	m.dynamic, err = dynamic.NewForConfigAndClient(m.rest, m.client)
 	if err != nil {
 		cancel(err)

@@ -1,0 +1,268 @@
+package membership
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+	"sigs.k8s.io/kubefed/pkg/apis/core/common"
+
+	corev1beta1 "github.com/cellfed/cellfed/pkg/apis/core/v1beta1"
+	"github.com/cellfed/cellfed/pkg/apis/wellknown"
+	"github.com/cellfed/cellfed/pkg/member"
+)
+
+// conflictPause lets the cache catch up with a write that came in between.
+const conflictPause = 50 * time.Millisecond
+
+// Options say how members are watched over. The zero value is KubeFed's defaults.
+type Options struct {
+	// Period is how often a ready member is asked (10s), Timeout how long it may take to answer (3s).
+	Period, Timeout time.Duration
+	// FailureThreshold (3) and SuccessThreshold (1) say how many results in a row change a member's health.
+	FailureThreshold, SuccessThreshold int
+	// SuspicionPeriod is how often a member is asked that has begun to fail (1s), RecoveryPeriod how often one that is
+	// not ready (2s). Neither is longer than Period.
+	SuspicionPeriod, RecoveryPeriod time.Duration
+	// Member is how the prober's own connections are made.
+	Member member.Options
+}
+
+func (o Options) withDefaults() Options {
+	orElse(&o.Period, 10*time.Second)
+	orElse(&o.Timeout, 3*time.Second)
+	orElse(&o.FailureThreshold, 3)
+	orElse(&o.SuccessThreshold, 1)
+	orElse(&o.SuspicionPeriod, time.Second)
+	orElse(&o.RecoveryPeriod, 2*time.Second)
+	return o
+}
+
+func orElse[T comparable](v *T, value T) {
+	var zero T
+	if *v == zero {
+		*v = value
+	}
+}
+
+// Controller keeps the fleet and the status of physical KubeFedClusters.
+type Controller struct {
+	client   client.Client
+	fleet    *member.Fleet
+	recorder events.EventRecorder
+	opts     Options
+	changed  chan event.GenericEvent
+
+	mu      sync.Mutex
+	probers map[string]*prober
+	seen    map[string]bool // members that have been reconciled at least once
+}
+
+// New returns a controller that keeps fleet. Its probers live as long as the fleet.
+func New(c client.Client, fleet *member.Fleet, recorder events.EventRecorder, opts Options) *Controller {
+	ctl := &Controller{
+		client: c, fleet: fleet, recorder: recorder, opts: opts.withDefaults(),
+		changed: make(chan event.GenericEvent, 64), probers: map[string]*prober{}, seen: map[string]bool{},
+	}
+	fleet.OnSuspicion(ctl.suspect)
+	return ctl
+}
+
+// SetupWithManager makes mgr run the controller.
+func (c *Controller) SetupWithManager(mgr ctrl.Manager) error {
+	here := predicate.NewPredicateFuncs(func(o client.Object) bool { return o.GetNamespace() == wellknown.FederationNamespace })
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("membership").
+		For(&corev1beta1.KubeFedCluster{}, builder.WithPredicates(here)).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(c.clustersOf), builder.WithPredicates(here)).
+		WatchesRawSource(source.Channel(c.changed, &handler.EnqueueRequestForObject{})).
+		Complete(c)
+}
+
+// clustersOf finds the members that use a secret.
+func (c *Controller) clustersOf(ctx context.Context, secret client.Object) []reconcile.Request {
+	var list corev1beta1.KubeFedClusterList
+	if err := c.client.List(ctx, &list, client.InNamespace(secret.GetNamespace())); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Finding the members that use a secret", "secret", secret.GetName())
+		return nil
+	}
+	var out []reconcile.Request
+	for i := range list.Items {
+		if list.Items[i].Spec.SecretRef.Name == secret.GetName() {
+			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+		}
+	}
+	return out
+}
+
+// Reconcile brings the fleet and the status of one member to what its KubeFedCluster and its prober say.
+func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	if req.Namespace != wellknown.FederationNamespace {
+		return reconcile.Result{}, nil
+	}
+	var cluster corev1beta1.KubeFedCluster
+	if err := c.client.Get(ctx, req.NamespacedName, &cluster); apierrors.IsNotFound(err) {
+		c.forget(req.Name)
+		return reconcile.Result{}, nil
+	} else if err != nil {
+		return reconcile.Result{}, fmt.Errorf("reading KubeFedCluster %s: %w", req.Name, err)
+	}
+	config, err := c.config(ctx, &cluster)
+	var refused *member.ConfigError
+	switch {
+	case errors.As(err, &refused):
+		c.refuse(req.Name, refused)
+		return c.write(ctx, &cluster, malformed(refused))
+	case err != nil:
+		return reconcile.Result{}, err
+	}
+	told, known := c.engage(req.Name, config)
+	if !known {
+		return reconcile.Result{}, nil // the prober's first result comes back as an event
+	}
+	return c.write(ctx, &cluster, told)
+}
+
+func malformed(err *member.ConfigError) result {
+	return result{reason: ReasonConfigMalformed, message: "cluster's configuration may be malformed: " + err.Error()}
+}
+
+func (c *Controller) config(ctx context.Context, cluster *corev1beta1.KubeFedCluster) (member.Config, error) {
+	if cluster.Spec.SecretRef.Name == "" {
+		return member.ConfigFor(cluster, nil)
+	}
+	secret := &corev1.Secret{}
+	key := types.NamespacedName{Namespace: cluster.Namespace, Name: cluster.Spec.SecretRef.Name}
+	if err := c.client.Get(ctx, key, secret); apierrors.IsNotFound(err) {
+		secret = nil
+	} else if err != nil {
+		return member.Config{}, fmt.Errorf("reading the secret of member %s: %w", cluster.Name, err)
+	}
+	return member.ConfigFor(cluster, secret)
+}
+
+// engage makes sure that the member is probed under this configuration, and returns what is known of it.
+func (c *Controller) engage(name string, config member.Config) (result, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seen[name] = true
+	p := c.probers[name]
+	if p != nil && p.config.Equal(config) {
+		return p.told()
+	}
+	if p != nil {
+		p.stop()
+	}
+	c.fleet.Engage(name, config)
+	c.probers[name] = startProber(c.fleet.Context(), c.fleet, name, config, c.opts, c.tell)
+	return result{}, false
+}
+
+// refuse ends what there is of a member whose configuration makes no connection; the fleet goes on knowing its name.
+func (c *Controller) refuse(name string, why *member.ConfigError) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seen[name] = true
+	if p := c.probers[name]; p != nil {
+		p.stop()
+		delete(c.probers, name)
+	}
+	r := malformed(why)
+	c.fleet.SetReachable(name, false, r.reason, r.message)
+	c.fleet.Engage(name, member.Config{})
+	c.fleet.SetReachable(name, false, r.reason, r.message)
+}
+
+func (c *Controller) forget(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.seen, name)
+	if p := c.probers[name]; p != nil {
+		p.stop()
+		delete(c.probers, name)
+	}
+	c.fleet.Disengage(name)
+}
+
+// write writes the status if it says anything new, and tells of it.
+func (c *Controller) write(ctx context.Context, cluster *corev1beta1.KubeFedCluster, r result) (reconcile.Result, error) {
+	next, changed := nextStatus(cluster.Status, r, metav1.Now())
+	if !changed {
+		return reconcile.Result{}, nil
+	}
+	was := find(cluster.Status.Conditions, common.ClusterReady)
+	cluster.Status = next
+	switch err := c.client.Status().Update(ctx, cluster); {
+	case apierrors.IsNotFound(err):
+		return reconcile.Result{}, nil
+	case apierrors.IsConflict(err): // the cache is behind
+		return reconcile.Result{RequeueAfter: conflictPause}, nil
+	case err != nil:
+		return reconcile.Result{}, fmt.Errorf("writing the status of KubeFedCluster %s: %w", cluster.Name, err)
+	}
+	if was != nil && (was.Status == corev1.ConditionTrue) == r.ok && value(was.Reason) == r.reason {
+		return reconcile.Result{}, nil
+	}
+	kind := corev1.EventTypeNormal
+	if !r.ok {
+		kind = corev1.EventTypeWarning
+	}
+	c.recorder.Eventf(cluster, nil, kind, r.reason, "Probe", "%s", r.message)
+	ctrl.LoggerFrom(ctx).Info("Member's health changed", "member", cluster.Name, "reason", r.reason, "message", r.message)
+	return reconcile.Result{}, nil
+}
+
+// tell has a member reconciled, because its prober has something new.
+func (c *Controller) tell(name string) {
+	cluster := &corev1beta1.KubeFedCluster{ObjectMeta: metav1.ObjectMeta{Namespace: wellknown.FederationNamespace, Name: name}}
+	select {
+	case c.changed <- event.GenericEvent{Object: cluster}:
+	case <-c.fleet.Context().Done():
+	}
+}
+
+func (c *Controller) suspect(name string) {
+	c.mu.Lock()
+	p := c.probers[name]
+	c.mu.Unlock()
+	if p != nil {
+		p.kick()
+	}
+}
+
+// Settled tells whether each physical member that the plane knows has been asked for its health at least once. Before
+// that, a member that is not connected has not failed; it has not been tried.
+func (c *Controller) Settled(ctx context.Context) (bool, error) {
+	var list corev1beta1.KubeFedClusterList
+	if err := c.client.List(ctx, &list, client.InNamespace(wellknown.FederationNamespace)); err != nil {
+		return false, fmt.Errorf("listing the members: %w", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range list.Items {
+		if !c.seen[list.Items[i].Name] {
+			return false, nil
+		}
+		if p := c.probers[list.Items[i].Name]; p != nil {
+			if _, known := p.told(); !known {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
+}
