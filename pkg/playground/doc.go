@@ -18,4 +18,10 @@
 //	DIR/<name>/kubeconfig                  administrator of the member
 //	DIR/<name>/log, audit.log              what its process prints; who asked what of it, if asked for
 //	DIR/<name>/port, pki/, state.db        what makes it the same member next time
+//
+// Figures, on two cores that others kept busy at a load of 6 to 9: three members are ready 8.3 s after their start
+// without nodes and 6.6 to 15.2 s with one node each; one alone with two nodes in 3.1 s at a load of 2. A member
+// holds 261 to 269 MiB, with or without scheduler and node, at GOGC=50 (305 to 317 MiB at Go's own 100, for which
+// idling costs no less); three idle members use 3 to 4 % of one core. A member comes back 2.0 s after a stop, and
+// a playground of three is down in 1.3 s. A Deployment of 20 replicas is available within 0.7 s.
 package playground
