@@ -168,7 +168,9 @@ func TestAReadErrorIsNeverAShortAnswer(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if n, err := read(t.Context()); n != objects || err != nil {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if n, err := read(ctx); n != objects || err != nil {
 				t.Fatalf("with a good disk: %d, %v", n, err)
 			}
 			for cut := range objects + 1 { // the last cut is where the end would be
@@ -181,7 +183,7 @@ func TestAReadErrorIsNeverAShortAnswer(t *testing.T) {
 					return errDisk
 				}
 				f.rows.Store(&fault)
-				n, err := read(t.Context())
+				n, err := read(ctx)
 				f.rows.Store(nil)
 				if hit && err == nil {
 					t.Errorf("cut after %d rows: %d without an error", cut, n)
@@ -190,7 +192,7 @@ func TestAReadErrorIsNeverAShortAnswer(t *testing.T) {
 					t.Errorf("no cut: %d, %v", n, err)
 				}
 			}
-			if n, err := read(t.Context()); n != objects || err != nil {
+			if n, err := read(ctx); n != objects || err != nil {
 				t.Errorf("with a good disk again: %d, %v", n, err)
 			}
 		})

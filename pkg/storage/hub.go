@@ -95,15 +95,15 @@ func (w *watcher) take() (events []*server.Event, upTo int64, err error) {
 	return events, w.hub.revision, w.err
 }
 
-// subscribe starts a watch of what comes after the given revision, or after
-// the newest published if that is later, and says which it was.
+// subscribe starts a watch of what is published from now on and comes after the
+// given revision, and says which revision was the newest published.
 func (h *hub) subscribe(keys keyRange, after int64) (*watcher, int64, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed != nil {
 		return nil, 0, h.closed
 	}
-	w := &watcher{hub: h, keys: keys, after: max(after, h.revision), signal: make(chan struct{}, 1)}
+	w := &watcher{hub: h, keys: keys, after: after, signal: make(chan struct{}, 1)}
 	h.watchers[w] = struct{}{}
 	return w, h.revision, nil
 }
