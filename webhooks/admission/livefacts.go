@@ -29,7 +29,6 @@ const liveTimeout = 5 * time.Second
 // LiveFacts are the facts of a running plane: read from caches while these are filled, and from the API server where a
 // cache does not know a name, since it may be behind by a moment. It works before Run, only slower.
 type LiveFacts struct {
-	client     dynamic.Interface
 	namespaces *source[corev1.Namespace]
 	units      *source[topologyv1alpha1.Unit]
 	clusters   *source[corev1beta1.KubeFedCluster]
@@ -46,16 +45,19 @@ func NewLiveFacts(cfg *rest.Config) (*LiveFacts, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the client of admission: %w", err)
 	}
+	return factsThrough(client), nil
+}
+
+func factsThrough(client dynamic.Interface) *LiveFacts {
 	topologies, core := topologyv1alpha1.GroupVersion, corev1beta1.GroupVersion
 	return &LiveFacts{
-		client:     client,
 		namespaces: newSource[corev1.Namespace](client, corev1.SchemeGroupVersion.WithResource("namespaces"), metav1.NamespaceAll, nil),
 		units:      newSource[topologyv1alpha1.Unit](client, topologies.WithResource("units"), metav1.NamespaceAll, nil),
 		clusters:   newSource[corev1beta1.KubeFedCluster](client, core.WithResource("kubefedclusters"), wellknown.FederationNamespace, nil),
 		claims:     newSource[topologyv1alpha1.MemberNamespaceClaim](client, topologies.WithResource("membernamespaceclaims"), metav1.NamespaceAll, nil),
 		types: newSource[corev1beta1.FederatedTypeConfig](client, core.WithResource("federatedtypeconfigs"), wellknown.FederationNamespace,
 			cache.Indexers{byKind: func(obj any) ([]string, error) { return []string{kindOf(obj).String()}, nil }}),
-	}, nil
+	}
 }
 
 // Run keeps the caches until ctx ends. It is called once, when the API server serves the plane's CRDs.

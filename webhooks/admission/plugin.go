@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/warning"
+	"k8s.io/client-go/rest"
 )
 
 // PluginName is the name of the admission plugin in the plane's API server.
@@ -26,6 +27,35 @@ var (
 // NewPlugin makes the admission plugin of the plane's own API server.
 func NewPlugin(a *Admitter) admission.Interface {
 	return plugin{Handler: admission.NewHandler(admission.Create, admission.Update), admitter: a}
+}
+
+// InProcess is the door of a plane that has it in its own process. New and Run fit the seams of the API server: its
+// admission plugins and its parts.
+type InProcess struct {
+	options Options
+	facts   *LiveFacts
+}
+
+// NewInProcess makes the door of one plane.
+func NewInProcess(o Options) *InProcess { return &InProcess{options: o} }
+
+// New makes the admission plugin. The connection is kept, and used when a request is admitted.
+func (p *InProcess) New(loopback *rest.Config) (admission.Interface, error) {
+	facts, err := NewLiveFacts(loopback)
+	if err != nil {
+		return nil, err
+	}
+	p.facts = facts
+	return NewPlugin(New(facts, p.options)), nil
+}
+
+// Run keeps the plugin's caches until ctx ends. It is called after New, when the plane's CRDs are served.
+func (p *InProcess) Run(ctx context.Context, _ *rest.Config) error {
+	if p.facts == nil { // the plugin is switched off
+		<-ctx.Done()
+		return nil
+	}
+	return p.facts.Run(ctx)
 }
 
 // Admit implements admission.MutationInterface.

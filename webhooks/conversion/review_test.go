@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/cellfed/cellfed/pkg/topology"
 	"github.com/cellfed/cellfed/test/conversion/objects"
 	"github.com/cellfed/cellfed/webhooks/conversion"
 )
@@ -204,7 +205,12 @@ func BenchmarkAReviewOfA64UnitObject(b *testing.B) {
 		form    objects.Form
 		desired string
 	}{"to topology form": {objects.Cluster, topologyForm}, "to cluster form": {objects.Topology, clusterForm}} {
-		review := reviewOf(tc.desired, string(encoded(b, objects.Units(64, tc.form))))
+		obj := objects.Units(64, tc.form)
+		law := map[string]func(map[string]any) map[string]any{topologyForm: topology.ToTopologyForm, clusterForm: topology.ToClusterForm}[tc.desired]
+		b.Run(name+", the law alone", func(b *testing.B) {
+			timed(b, func() { law(obj) })
+		})
+		review := reviewOf(tc.desired, string(encoded(b, obj)))
 		body := encoded(b, review)
 		b.Run(name+", the function", func(b *testing.B) {
 			timed(b, func() { conversion.Review(review) })
