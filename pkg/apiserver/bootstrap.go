@@ -14,9 +14,7 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/workqueue"
@@ -174,7 +172,7 @@ func served(ctx context.Context, client apiextensionsclient.Interface, crd *apie
 		if !v.Served {
 			continue
 		}
-		listed, err := listed(client.Discovery(), crd.Spec.Group+"/"+v.Name, crd.Spec.Names.Plural)
+		listed, err := listed(ctx, client.Discovery().RESTClient(), crd.Spec.Group+"/"+v.Name, crd.Spec.Names.Plural)
 		if err != nil {
 			return err
 		}
@@ -185,19 +183,23 @@ func served(ctx context.Context, client apiextensionsclient.Interface, crd *apie
 	return nil
 }
 
-func listed(client discovery.DiscoveryInterface, groupVersion, plural string) (bool, error) {
-	resources, err := client.ServerResourcesForGroupVersion(groupVersion)
+// listed tells whether discovery has a resource. Early on the API server answers
+// "come back in five seconds", which clients heed unless told otherwise.
+func listed(ctx context.Context, client rest.Interface, groupVersion, plural string) (bool, error) {
+	resources := &metav1.APIResourceList{}
+	err := client.Get().AbsPath("/apis/" + groupVersion).MaxRetries(0).Do(ctx).Into(resources)
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	names := sets.New[string]()
 	for _, r := range resources.APIResources {
-		names.Insert(r.Name)
+		if r.Name == plural {
+			return true, nil
+		}
 	}
-	return names.Has(plural), nil
+	return false, nil
 }
 
 // waitForNamespaces waits for what the API server makes on its own.
