@@ -1,7 +1,6 @@
 package topology
 
 import (
-	"maps"
 	"strings"
 
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
@@ -14,12 +13,15 @@ const (
 	clusterOverrides  = "clusterOverrides"
 	topologyOverrides = "topologyOverrides"
 
+	overrides = "overrides"
+
 	keyName         = "name"
 	keyClusterName  = "clusterName"
 	keyTopologyName = "topologyName"
 )
 
 var (
+	selections   = []string{"placement", "placementMask"}
 	entryKeys    = []string{keyName, keyClusterName, keyTopologyName}
 	overrideKeys = []string{keyClusterName, keyTopologyName}
 )
@@ -27,17 +29,31 @@ var (
 // ToTopologyForm says a federated object of the cluster form (v1beta1) in topology form (v2beta1). It is defined for
 // whatever JSON the object holds, and ToClusterForm takes it back exactly.
 func ToTopologyForm(obj map[string]any) map[string]any {
-	return convert(obj, direction{
+	out := copyOfTouched(obj)
+	IntoTopologyForm(out)
+	return out
+}
+
+// ToClusterForm says a federated object of the topology form (v2beta1) in cluster form (v1beta1). It is defined for
+// whatever JSON the object holds, and ToTopologyForm takes it back exactly.
+func ToClusterForm(obj map[string]any) map[string]any {
+	out := copyOfTouched(obj)
+	IntoClusterForm(out)
+	return out
+}
+
+// IntoTopologyForm is ToTopologyForm in place, for who has just decoded the object and shares it with nobody.
+func IntoTopologyForm(obj map[string]any) {
+	convert(obj, direction{
 		fromVersion: wellknown.ClusterForm, toVersion: wellknown.TopologyForm,
 		fromList: clusters, toList: topologies,
 		entry: scope.entryToTopology, override: scope.overrideToTopology,
 	})
 }
 
-// ToClusterForm says a federated object of the topology form (v2beta1) in cluster form (v1beta1). It is defined for
-// whatever JSON the object holds, and ToTopologyForm takes it back exactly.
-func ToClusterForm(obj map[string]any) map[string]any {
-	return convert(obj, direction{
+// IntoClusterForm is ToClusterForm in place, for who has just decoded the object and shares it with nobody.
+func IntoClusterForm(obj map[string]any) {
+	convert(obj, direction{
 		fromVersion: wellknown.TopologyForm, toVersion: wellknown.ClusterForm,
 		fromList: topologies, toList: clusters,
 		entry: scope.entryToCluster, override: scope.overrideToCluster,
@@ -72,77 +88,54 @@ func scopeOf(obj map[string]any) scope {
 	return scope{namespace: namespace, kind: kind, suffix: Suffix(namespace, kind)}
 }
 
-func convert(obj map[string]any, d direction) map[string]any {
-	if obj == nil {
-		return nil
-	}
+func convert(obj map[string]any, d direction) {
 	s := scopeOf(obj)
-	out := maps.Clone(obj)
 	if version, ok := obj["apiVersion"].(string); ok {
 		if group, ok := strings.CutSuffix(version, "/"+d.fromVersion); ok {
-			out["apiVersion"] = group + "/" + d.toVersion
+			obj["apiVersion"] = group + "/" + d.toVersion
 		}
 	}
 	if spec, ok := obj["spec"].(map[string]any); ok {
-		out["spec"] = d.spec(s, spec)
+		d.spec(s, spec)
 	}
 	if status, ok := obj["status"].(map[string]any); ok {
-		out["status"] = d.lists(s, status)
+		d.lists(s, status)
 	}
-	return out
 }
 
-func (d direction) spec(s scope, spec map[string]any) map[string]any {
-	out := maps.Clone(spec)
-	for _, key := range []string{"placement", "placementMask"} {
+func (d direction) spec(s scope, spec map[string]any) {
+	for _, key := range selections {
 		if p, ok := spec[key].(map[string]any); ok {
-			q := d.lists(s, p)
-			s.tradeSelectors(q)
-			out[key] = q
+			d.lists(s, p)
+			s.tradeSelectors(p)
 		}
 	}
-	if list, ok := spec["overrides"].([]any); ok {
-		out["overrides"] = each(list, func(e map[string]any) map[string]any {
-			e = renamed(e, s, d.override, overrideKeys)
-			tradeKeys(e, clusterOverrides, topologyOverrides)
-			return e
-		})
+	if list, ok := spec[overrides].([]any); ok {
+		for _, e := range list {
+			if entry, ok := e.(map[string]any); ok {
+				say(entry, s, d.override, overrideKeys)
+				tradeKeys(entry, clusterOverrides, topologyOverrides)
+			}
+		}
 	}
-	return out
 }
 
-// lists is m with its lists of units said in the other form. Only the list that is of the form we come from is
-// converted; the other one, which no schema has, trades places with it untouched.
-func (d direction) lists(s scope, m map[string]any) map[string]any {
-	out := maps.Clone(m)
+// lists says the lists of units in the other form. Only the list that is of the form we come from is converted; the
+// other one, which no schema has, trades places with it untouched.
+func (d direction) lists(s scope, m map[string]any) {
 	if list, ok := m[d.fromList].([]any); ok {
-		out[d.fromList] = each(list, func(e map[string]any) map[string]any {
-			return renamed(e, s, d.entry, entryKeys)
-		})
-	}
-	tradeKeys(out, d.fromList, d.toList)
-	return out
-}
-
-// each is the list with f of every object in it; what is no object stays.
-func each(list []any, f func(map[string]any) map[string]any) []any {
-	if list == nil {
-		return nil // in memory it encodes as null, unlike an empty list
-	}
-	out := make([]any, len(list))
-	for i, e := range list {
-		if m, ok := e.(map[string]any); ok {
-			out[i] = f(m)
-		} else {
-			out[i] = e
+		for _, e := range list {
+			if entry, ok := e.(map[string]any); ok {
+				say(entry, s, d.entry, entryKeys)
+			}
 		}
 	}
-	return out
+	tradeKeys(m, d.fromList, d.toList)
 }
 
-// renamed is a copy of an entry with its name said in the other form, if the entry has exactly one of the keys, as a
-// string. Any other entry names nothing that could be translated, and stays as it is in both forms.
-func renamed(entry map[string]any, s scope, to rename, keys []string) map[string]any {
+// say says an entry's name in the other form, if the entry has exactly one of the keys, as a string. Any other entry
+// names nothing that could be translated, and stays as it is in both forms.
+func say(entry map[string]any, s scope, to rename, keys []string) {
 	key, found := "", 0
 	for _, k := range keys {
 		if _, ok := entry[k]; ok {
@@ -152,17 +145,13 @@ func renamed(entry map[string]any, s scope, to rename, keys []string) map[string
 	}
 	name, ok := entry[key].(string)
 	if !ok || found != 1 {
-		return maps.Clone(entry)
+		return
 	}
-	out := make(map[string]any, len(entry))
-	for k, v := range entry {
-		if k != key {
-			out[k] = v
-		}
+	newKey, newName := to(s, key, name)
+	if newKey != key {
+		delete(entry, key)
 	}
-	key, name = to(s, key, name)
-	out[key] = name
-	return out
+	entry[newKey] = newName
 }
 
 // tradeKeys gives each key the value, or the absence, of the other.

@@ -18,6 +18,7 @@
 // With topology type cluster (or none) the suffix is empty and selectors stay as they are: both forms say the same in
 // their own words.
 //
-// The package must not read clusters, units or configuration, must not judge (that is admission's), and must not change
-// what it is given: results share unchanged parts with their source, so both are to be read only.
+// The package must not read clusters, units or configuration, and must not judge (that is admission's). What it is given
+// it does not change, except where a function's name says so (Into…): results share unchanged parts with their source, so
+// both are to be read only.
 package topology

@@ -76,6 +76,14 @@ func TestUnits(t *testing.T) {
 		_, err := admit(t, obj, old)
 		wantFault(t, err, "spec", "make another unit")
 	})
+	t.Run("the same manifest can be written once more", func(t *testing.T) {
+		old := unitObject(t, `"name":"rz00a"`, `{"cluster":"hz-1"}`)
+		if _, err := admit(t, old, nil); err != nil {
+			t.Fatal(err)
+		}
+		_, err := admit(t, unitObject(t, `"name":"rz00a"`, `{"cluster":"hz-1"}`), old)
+		wantFault(t, err, "", "")
+	})
 	t.Run("a label can be set on a unit that an old rule let in", func(t *testing.T) {
 		old := unitObject(t, `"name":"rz00a"`, `{"cluster":"gone","topologyType":"rack","memberNamespace":"default"}`)
 		obj := old.DeepCopy()

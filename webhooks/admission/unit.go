@@ -38,14 +38,14 @@ func unitSpecOf(obj *unstructured.Unstructured) unitSpec {
 }
 
 func (a *Admitter) completeUnit(ctx context.Context, req *Request) error {
-	if spec, ok := req.Object.Object["spec"].(map[string]any); ok && req.Create {
-		said := unitSpecOf(req.Object)
-		if said.topologyType == "" {
-			spec["topologyType"] = defaultUnitType
+	if spec, ok := req.Object.Object["spec"].(map[string]any); ok {
+		defaults := unitSpec{topologyType: defaultUnitType, memberNamespace: req.Namespace}
+		if req.Old != nil {
+			// The spec is immutable, and whoever writes the same manifest once more leaves out the same.
+			defaults = unitSpecOf(req.Old)
 		}
-		if said.memberNamespace == "" {
-			spec["memberNamespace"] = req.Namespace
-		}
+		setDefault(spec, "topologyType", defaults.topologyType)
+		setDefault(spec, "memberNamespace", defaults.memberNamespace)
 	}
 	return a.stamp(ctx, req)
 }

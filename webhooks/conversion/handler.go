@@ -88,21 +88,21 @@ func ReviewJSON(body []byte) ([]byte, error) {
 	}
 	objects, _ := request["objects"].([]any)
 
-	out := make([]byte, 0, len(body)+len(body)/4+1024)
+	out := make([]byte, 0, room(len(body)))
 	out = append(out, `{"kind":"ConversionReview","apiVersion":"`+reviewVersion+`","response":{"uid":`...)
 	out = encodeString(out, uid)
 	head := len(out)
 	out = append(out, `,"convertedObjects":[`...)
 	for i, object := range objects {
 		// Elements have no shape: they are raw, whatever they are.
-		converted, err := forms.convert(string(object.(raw)), desired)
-		if err != nil {
-			return appendFailure(out[:head], fmt.Errorf("converting object %d: %w", i, err)), nil
-		}
 		if i > 0 {
 			out = append(out, ',')
 		}
-		out = append(out, converted...)
+		converted, err := forms.convert(out, string(object.(raw)), desired)
+		if err != nil {
+			return appendFailure(out[:head], fmt.Errorf("converting object %d: %w", i, err)), nil
+		}
+		out = converted
 	}
 	return append(out, `],"result":{"status":"Success"}}}`...), nil
 }

@@ -68,7 +68,7 @@ func checkPartialConversion(t *testing.T, data []byte) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := forms.convert(string(encoded), "types.kubefed.io/"+to)
+		got, err := forms.convert(nil, string(encoded), "types.kubefed.io/"+to)
 		if err != nil {
 			t.Fatalf("%s does not convert: %v", encoded, err)
 		}
@@ -76,7 +76,8 @@ func checkPartialConversion(t *testing.T, data []byte) {
 		if err := json.Unmarshal(encoded, &whole); err != nil {
 			t.Fatal(err)
 		}
-		want, err := json.Marshal(forms[way{from.Version, to}](whole))
+		forms[way{from.Version, to}](whole)
+		want, err := json.Marshal(whole)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,7 +102,7 @@ func sameJSON(t *testing.T, a, b []byte) bool {
 func TestWhatConversionDoesNotTouchStaysAsItWasWritten(t *testing.T) {
 	template := `{ "z":1.50, "a":9007199254740993,  "clusters":"é" }`
 	in := `{"apiVersion":"types.kubefed.io/v1beta1","spec":{"template":` + template + `}}`
-	out, err := forms.convert(in, "types.kubefed.io/v2beta1")
+	out, err := forms.convert(nil, in, "types.kubefed.io/v2beta1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,8 +112,8 @@ func TestWhatConversionDoesNotTouchStaysAsItWasWritten(t *testing.T) {
 }
 
 func TestAPanicInTheLawIsToldForThatObjectAlone(t *testing.T) {
-	broken := law{{"v1beta1", "v2beta1"}: func(map[string]any) map[string]any { panic("a fault of ours") }}
-	_, err := broken.convert(`{"apiVersion":"g.io/v1beta1"}`, "g.io/v2beta1")
+	broken := law{{"v1beta1", "v2beta1"}: func(map[string]any) { panic("a fault of ours") }}
+	_, err := broken.convert(nil, `{"apiVersion":"g.io/v1beta1"}`, "g.io/v2beta1")
 	if err == nil || !strings.Contains(err.Error(), "a fault of ours") {
 		t.Errorf("the error is %v", err)
 	}

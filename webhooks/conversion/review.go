@@ -2,6 +2,7 @@ package conversion
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -22,7 +23,7 @@ func Review(review *apiextensionsv1.ConversionReview) *apiextensionsv1.Conversio
 	request := review.Request
 	out := make([]runtime.RawExtension, len(request.Objects))
 	for i := range request.Objects {
-		converted, err := forms.convert(string(request.Objects[i].Raw), request.DesiredAPIVersion)
+		converted, err := forms.convert(nil, string(request.Objects[i].Raw), request.DesiredAPIVersion)
 		if err != nil {
 			return failure(request.UID, fmt.Errorf("converting object %d: %w", i, err))
 		}
@@ -40,19 +41,19 @@ func failure(uid types.UID, err error) *apiextensionsv1.ConversionResponse {
 	}
 }
 
-// law says how to get from one version to another.
-type law map[way]func(map[string]any) map[string]any
+// law says how to get from one version to another, in place.
+type law map[way]func(map[string]any)
 
 type way struct{ from, to string }
 
 var forms = law{
-	{wellknown.ClusterForm, wellknown.TopologyForm}: topology.ToTopologyForm,
-	{wellknown.TopologyForm, wellknown.ClusterForm}: topology.ToClusterForm,
+	{wellknown.ClusterForm, wellknown.TopologyForm}: topology.IntoTopologyForm,
+	{wellknown.TopologyForm, wellknown.ClusterForm}: topology.IntoClusterForm,
 }
 
-// convert says one encoded object in another version. A panic in the law would be a fault of ours: it is told for this
-// object alone, instead of ending the process that serves all others.
-func (l law) convert(object, desired string) (converted []byte, err error) {
+// convert appends one encoded object, said in another version. A panic in the law would be a fault of ours: it is told
+// for this object alone, instead of ending the process that serves all others.
+func (l law) convert(out []byte, object, desired string) (converted []byte, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			converted, err = nil, fmt.Errorf("to %s: %v", desired, r)
@@ -68,7 +69,7 @@ func (l law) convert(object, desired string) (converted []byte, err error) {
 	}
 	current, _ := obj["apiVersion"].(string)
 	if current == desired {
-		return []byte(object), nil
+		return append(out, object...), nil
 	}
 	group, version, _ := strings.Cut(current, "/")
 	wantGroup, wantVersion, _ := strings.Cut(desired, "/")
@@ -77,6 +78,9 @@ func (l law) convert(object, desired string) (converted []byte, err error) {
 		return nil, fmt.Errorf("from %q to %q: a federated type has the versions %s and %s, of one group", current, desired,
 			wellknown.ClusterForm, wellknown.TopologyForm)
 	}
-	const growth = 1024 // names get longer in cluster form, by their suffix
-	return encode(make([]byte, 0, len(object)+len(object)/4+growth), to(obj)), nil
+	to(obj)
+	return encode(slices.Grow(out, room(len(object))), obj), nil
 }
+
+// room is what to set aside for an object: names get longer in cluster form, by their suffix.
+func room(size int) int { return size + size/4 + 1024 }
