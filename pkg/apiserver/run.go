@@ -77,8 +77,9 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err := dir.WriteKubeconfig(url, keys); err != nil {
 		return err
 	}
+	renewals := &renewer{dir: dir, url: url, ips: ips, names: names}
 	klog.FromContext(ctx).Info("Starting", "dataDir", dir.Path(), "address", url, "kubeconfig", dir.Kubeconfig())
-	return (&plane{cfg: cfg, server: server, loopback: loopback, store: store, ready: &readiness{}}).run(ctx)
+	return (&plane{cfg: cfg, server: server, loopback: loopback, store: store, renewals: renewals, ready: &readiness{}}).run(ctx)
 }
 
 // upstream is ctx for the code of others, whose lines are not CellFed's own.
@@ -92,6 +93,7 @@ type plane struct {
 	server   *aggregatorapiserver.APIAggregator
 	loopback *rest.Config
 	store    *storage.Server
+	renewals *renewer
 	ready    *readiness
 }
 
@@ -190,6 +192,7 @@ func (p *plane) start(ctx context.Context, group *sync.WaitGroup, fail func(erro
 			}
 		})
 	}
+	group.Go(func() { p.renewals.run(ctx) })
 	p.ready.done.Store(true)
 	if err := waitUntilReady(ctx, p.loopback); err != nil {
 		return err
