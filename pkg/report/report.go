@@ -34,17 +34,21 @@ const (
 // its own.
 const told = 5
 
-// longest bounds a message, in bytes: a member's own words may be long, and there may be hundreds of members.
-const longest = 512
+// Messages of units share room: a member's own words may be long, and there may be hundreds of members.
+const (
+	room     = 96 << 10
+	longest  = 512
+	shortest = 96
+)
 
-// bounded cuts a message between characters: half a character is stored as another one, and a status that never equals
-// what was stored is written for ever.
-func bounded(message string) string {
+// bounded cuts a message to so many bytes, between characters: half a character is stored as another one, and a status
+// that never equals what was stored is written for ever.
+func bounded(message string, limit int) string {
 	message = strings.ToValidUTF8(message, "�")
-	if len(message) <= longest {
+	if len(message) <= limit {
 		return message
 	}
-	return strings.ToValidUTF8(message[:longest-len("…")], "") + "…"
+	return strings.ToValidUTF8(message[:limit-len("…")], "") + "…"
 }
 
 // Input is what a status is made of.
@@ -140,7 +144,7 @@ func entry(in Input, step *plan.Step, result plan.Result) federated.UnitStatus {
 	case step.Action == plan.Create || step.Action == plan.Update:
 		e.Code, e.Message = plan.CodePending, "the member's object changed meanwhile; looking again"
 	}
-	e.Message = bounded(e.Message)
+	e.Message = bounded(e.Message, max(shortest, min(longest, room/len(in.Plan.Steps))))
 	if owner, ours := render.OwnerOf(seen); ours && owner.UID == in.Object.UID {
 		e.Inventory = true
 		e.Generation = seen.GetGeneration()
@@ -170,7 +174,7 @@ type tally struct {
 }
 
 func (t *tally) count(step *plan.Step, e federated.UnitStatus) {
-	if step.Placed {
+	if step.Placed || e.Code == plan.CodeOnHold { // of an object on hold nobody knows the placement; its copies count
 		t.placed++
 	}
 	if e.Code == "" && step.Placed && e.Revision == step.Want {
@@ -234,7 +238,7 @@ func (in Input) stopped(t tally) string {
 
 // condition is a condition as it is now, with the times of the one before where nothing changed.
 func (in Input) condition(typ, status, reason, message string) federated.Condition {
-	message = bounded(message)
+	message = bounded(message, longest)
 	c := federated.Condition{Type: typ, Status: status, Reason: reason, Message: message,
 		ObservedGeneration: in.Object.Generation, LastUpdateTime: in.Now, LastTransitionTime: in.Now}
 	before, ok := in.Object.Status.Condition(typ)
