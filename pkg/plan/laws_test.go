@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
 	"github.com/cellfed/cellfed/pkg/federated"
@@ -60,10 +61,12 @@ type life struct {
 	log      []string
 	counts   map[plan.Action]int
 	adopting bool
+	// disowned are copies that their member once took out of the plane's hands.
+	disowned map[types.UID]bool
 }
 
 func newLife(t *testing.T, seed uint64) *life {
-	l := &life{t: t, w: newWorld(), r: rand.New(rand.NewPCG(seed, 1)), counts: map[plan.Action]int{}}
+	l := &life{t: t, w: newWorld(), r: rand.New(rand.NewPCG(seed, 1)), counts: map[plan.Action]int{}, disowned: map[types.UID]bool{}}
 	l.w.late = l.r
 	l.w.violation = l.broken
 	l.w.watchCalls, l.w.watchWrites = l.judgePlan, l.judgeWrite
@@ -237,10 +240,11 @@ func (l *life) copyHappens(u string) string {
 	case n < 13:
 		return "the finalizer in " + u + " goes"
 	case n < 14:
-		return "someone cuts the owner mark off in " + u
+		return "someone cuts the " + []string{"owner mark", "managed label"}[l.r.IntN(2)] + " off in " + u
 	case n < 15 && there.GetLabels() != nil:
 		return "someone cuts the marks off in " + u
 	case n < 16 && there.GetLabels() != nil:
+		l.disowned[there.GetUID()] = true
 		return "someone says hands off in " + u
 	case n < 17 && !l.adopting && l.r.IntN(3) == 0:
 		l.adopting = true
@@ -344,7 +348,7 @@ func (l *life) judgeContent(s *plan.Step, entry federated.UnitStatus) {
 	revision := want
 	if !l.writable(s.Unit) {
 		revision = entry.Revision
-		if owner, marked := render.OwnerOf(s.Observed); marked && owner.Revision != "" && s.Observed.GetLabels()[wellknown.ManagedLabel] != "false" {
+		if owner, marked := render.OwnerOf(s.Observed); marked && owner.Revision != "" && !handsOff(s.Observed) {
 			if _, made := l.w.revisions[owner.Revision]; made || owner.Revision == want {
 				revision = owner.Revision
 			}
@@ -357,6 +361,9 @@ func (l *life) judgeContent(s *plan.Step, entry federated.UnitStatus) {
 	if s.Revision != revision || owner.Revision != revision {
 		l.broken("%s: %s of revision %s (mark %s); the unit's own to write is %s, asked is %s", s.Unit, s.Action, s.Revision, owner.Revision, revision, want)
 	}
+	if s.Observed != nil && handsOff(s.Observed) && !l.adopting {
+		l.broken("%s: %s of a copy that the member says is not to be managed", s.Unit, s.Action)
+	}
 	content, kept := l.w.revisions[revision]
 	if revision == want {
 		content, kept = federated.Read(l.w.object).ContentFor(s.Unit), true
@@ -366,6 +373,10 @@ func (l *life) judgeContent(s *plan.Step, entry federated.UnitStatus) {
 	if !kept || image != got {
 		l.broken("%s: revision %s is written with %q, and means %q", s.Unit, revision, got, image)
 	}
+}
+
+func handsOff(u *unstructured.Unstructured) bool {
+	return u.GetLabels()[wellknown.ManagedLabel] == "false"
 }
 
 // judgeRemoval: removed is what was asked to go, where the mask allows it, and by UID.
@@ -432,7 +443,7 @@ func (l *life) judgeWorld() {
 		for _, ns := range sortedKeys(l.w.members[name].objects) {
 			there := l.w.members[name].objects[ns]
 			owner, marked := render.OwnerOf(there)
-			if !marked || there.GetLabels()[wellknown.ManagedLabel] != "true" {
+			if !marked || l.disowned[there.GetUID()] {
 				continue
 			}
 			if l.w.object == nil {

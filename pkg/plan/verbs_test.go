@@ -111,6 +111,13 @@ var verbs = []verb{
 	sentence(`someone cuts the owner mark off in (\S+)`, func(w *world, a []string) {
 		w.edit(a[1], func(u *unstructured.Unstructured) { u.SetAnnotations(nil) })
 	}),
+	sentence(`someone cuts the managed label off in (\S+)`, func(w *world, a []string) {
+		w.edit(a[1], func(u *unstructured.Unstructured) {
+			labels := u.GetLabels()
+			delete(labels, wellknown.ManagedLabel)
+			u.SetLabels(labels)
+		})
+	}),
 	sentence(`someone says hands off in (\S+)`, func(w *world, a []string) {
 		w.edit(a[1], func(u *unstructured.Unstructured) {
 			labels := u.GetLabels()

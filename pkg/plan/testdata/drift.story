@@ -113,3 +113,31 @@
     rz01a  hz-2    v2 x2, generation 3, r2, not managed  -
     Propagation is False (CheckClusters): rz00a: AlreadyExists
     Held is False (NothingHeld)
+
+# A label alone is put back; and a copy without it is found before it would be forgotten.
+> place rz02a
+    rz02a: created in sh-1 at r3
+    rz00a: forgotten, what is in the member is not this object's
+
+    cell   member  holds                                 status
+    rz02a  sh-1    v3 x2, generation 1, r3               r3, as asked
+    rz00a  hz-1    v2 x2, generation 1, not managed      -
+    rz01a  hz-2    v2 x2, generation 3, r2, not managed  -
+    Propagation is True
+    Held is False (NothingHeld)
+
+> someone cuts the managed label off in rz02a
+    rz02a: sh-1 has another object than expected
+    rz02a: updated in sh-1 to r3
+
+    Everything stands as before.
+
+> someone cuts the managed label off in rz02a and delete
+    rz02a: sh-1 has another object than expected
+    rz02a: removed from sh-1
+    the federated object is gone
+    event Deleting: rz02a: WaitingForRemoval
+
+    cell   member  holds                                 status
+    rz00a  hz-1    v2 x2, generation 1, not managed      -
+    rz01a  hz-2    v2 x2, generation 3, r2, not managed  -
