@@ -23,6 +23,13 @@ import (
 // TestKillingThePlaygroundLeavesNoProcessAndItsDirectoryCanBeUsedAgain has one member that could notice the end
 // itself and one that is paused and cannot, in a directory whose name is too long for a socket.
 func TestKillingThePlaygroundLeavesNoProcessAndItsDirectoryCanBeUsedAgain(t *testing.T) {
+	// With a long name sockets are made among the system's temporary files, where a killed process leaves them.
+	temporary, err := os.MkdirTemp("", "playground-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(temporary) }()
+	t.Setenv("TMPDIR", temporary)
 	dir := filepath.Join(t.TempDir(), strings.Repeat("a-long-name/", 15))
 	set := harness.Members(t, 2, harness.MembersIn(dir))
 	configMap(t, clientOf(t, set.Members[0].Config), "kept")
@@ -38,7 +45,7 @@ func TestKillingThePlaygroundLeavesNoProcessAndItsDirectoryCanBeUsedAgain(t *tes
 
 	again := harness.Members(t, 1, harness.MembersIn(dir))
 	// The old client configuration, on purpose: port and certificates are the same.
-	_, err := clientOf(t, set.Members[0].Config).CoreV1().ConfigMaps("default").Get(t.Context(), "kept", metav1.GetOptions{})
+	_, err = clientOf(t, set.Members[0].Config).CoreV1().ConfigMaps("default").Get(t.Context(), "kept", metav1.GetOptions{})
 	if err != nil {
 		t.Errorf("what was written before: %v", err)
 	}
