@@ -1,12 +1,22 @@
 package main
 
 import (
+	"context"
 	"net"
+	"slices"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/client-go/rest"
 
 	"github.com/cellfed/cellfed/config/crd"
 	configv1alpha1 "github.com/cellfed/cellfed/pkg/apis/config/v1alpha1"
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
 	"github.com/cellfed/cellfed/pkg/apiserver"
+	"github.com/cellfed/cellfed/pkg/controllers/membership"
+	"github.com/cellfed/cellfed/pkg/manager"
+	"github.com/cellfed/cellfed/pkg/typeschema"
+	"github.com/cellfed/cellfed/webhooks/admission"
+	"github.com/cellfed/cellfed/webhooks/conversion"
 )
 
 // planeConfig puts together what a plane is made of.
@@ -15,6 +25,7 @@ func planeConfig(c *configv1alpha1.CellFedConfiguration) (apiserver.Config, erro
 	if err != nil {
 		return apiserver.Config{}, err
 	}
+	door := admission.NewInProcess(admission.Options{TopologyTypes: c.TopologyTypes})
 	return apiserver.Config{
 		DataDir:     c.DataDir,
 		BindAddress: net.ParseIP(c.BindAddress),
@@ -22,34 +33,48 @@ func planeConfig(c *configv1alpha1.CellFedConfiguration) (apiserver.Config, erro
 		Storage:     c.Storage,
 		CRDs:        crds,
 		Namespaces:  []string{wellknown.FederationNamespace, wellknown.UnitsNamespace},
-		Parts:       enabledParts(c),
+		Conversion:  convert,
+		Admission:   []apiserver.AdmissionPlugin{{Name: admission.PluginName, New: door.New}},
+		// The door's own watches are no part that can be switched off: without them it refuses everything.
+		Parts: append(enabledParts(c), apiserver.Part{Name: "admission", Run: door.Run}),
 	}, nil
 }
 
-// parts lists all that can run beside the API server. The names are what
-// --controllers and the file's components speak of.
-func parts(_ *configv1alpha1.CellFedConfiguration) []apiserver.Part {
-	return apiserver.Upstream()
+// convert answers the API server in its own process.
+func convert(_ context.Context, review *apiextensionsv1.ConversionReview) *apiextensionsv1.ConversionResponse {
+	return conversion.Review(review)
 }
 
-// partNames are the names of all parts, for help and validation.
+// partNames are the names of all parts that can be switched: what --controllers and the file's components speak of.
 func partNames() []string {
-	c := &configv1alpha1.CellFedConfiguration{}
-	configv1alpha1.SetDefaults(c)
 	var names []string
-	for _, p := range parts(c) {
+	for _, p := range apiserver.Upstream() {
 		names = append(names, p.Name)
 	}
-	return names
+	return append(names, manager.PartNames...)
 }
 
-// enabledParts are the parts that the configuration switches on.
+// enabledParts are the parts that the configuration switches on. CellFed's own controllers share caches and the
+// connections to members, and so are one part with switches inside.
 func enabledParts(c *configv1alpha1.CellFedConfiguration) []apiserver.Part {
 	var on []apiserver.Part
-	for _, p := range parts(c) {
+	for _, p := range apiserver.Upstream() {
 		if c.Enabled(p.Name) {
 			on = append(on, p)
 		}
 	}
-	return on
+	if !slices.ContainsFunc(manager.PartNames, c.Enabled) {
+		return on
+	}
+	return append(on, apiserver.Part{Name: "controllers", Run: func(ctx context.Context, loopback *rest.Config) error {
+		return manager.Run(ctx, loopback, manager.Options{
+			Enabled:    c.Enabled,
+			Conversion: typeschema.InProcess(),
+			Workers:    int(*c.Propagation.Concurrency),
+			Membership: membership.Options{
+				Period: c.ClusterHealthCheck.Period.Duration, Timeout: c.ClusterHealthCheck.Timeout.Duration,
+				FailureThreshold: int(*c.ClusterHealthCheck.FailureThreshold), SuccessThreshold: int(*c.ClusterHealthCheck.SuccessThreshold),
+			},
+		})
+	}})
 }

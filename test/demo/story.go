@@ -243,6 +243,9 @@ func disaster(ctx context.Context, st *stage) error {
 	if err := expect(ctx, st, want, map[string]int64{"rz00a": 3, "rz01a": 3, "rz00b": 2}); err != nil {
 		return err
 	}
+	if err := st.kubectl(ctx, "wait", "--for=condition=Offline", "kfc/sz-1", "-n", "kube-federation-system", "--timeout=30s"); err != nil {
+		return err
+	}
 	if err := show(ctx, st); err != nil {
 		return err
 	}

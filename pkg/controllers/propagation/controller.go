@@ -8,7 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -39,7 +39,9 @@ type Options struct {
 	// Cache has units, members and namespaces, and the metadata of revisions.
 	Cache    cache.Cache
 	Fleet    *member.Fleet
-	Recorder record.EventRecorder
+	Recorder events.EventRecorder
+	// Settled tells whether all members have been heard of. Before that nothing is said about them.
+	Settled func(ctx context.Context) (bool, error)
 	// Workers per type (default 16).
 	Workers int
 	// HistoryLimit is how many revisions that nobody runs are kept per object (default 10).

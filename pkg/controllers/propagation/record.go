@@ -114,7 +114,7 @@ func (k *carrier) tell(u *unstructured.Unstructured, e report.Event) {
 	if e.Warning {
 		kind = corev1.EventTypeWarning
 	}
-	k.opts.Recorder.Event(u, kind, e.Reason, e.Message)
+	k.opts.Recorder.Eventf(u, nil, kind, e.Reason, "Propagate", "%s", e.Message)
 }
 
 // forget drops what is remembered of an object that is gone.

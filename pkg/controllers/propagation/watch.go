@@ -10,9 +10,7 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	corev1beta1 "github.com/cellfed/cellfed/pkg/apis/core/v1beta1"
 	topologyv1alpha1 "github.com/cellfed/cellfed/pkg/apis/topology/v1alpha1"
-	"github.com/cellfed/cellfed/pkg/apis/wellknown"
 	"github.com/cellfed/cellfed/pkg/member"
 	"github.com/cellfed/cellfed/pkg/topology"
 )
@@ -93,7 +91,7 @@ func (k *carrier) copyEvent(e member.Event) {
 		return
 	}
 	units := &topologyv1alpha1.UnitList{}
-	// The cache answers from memory; without it, the object's next event or the member's does.
+	// The cache answers from memory, at once; a watch's handler has no context to give it.
 	if err := k.opts.Client.List(context.Background(), units, client.UnsafeDisableDeepCopy,
 		client.MatchingFields{MemberNamespaceIndex: memberNamespaceKey(e.Member, e.Namespace)}); err != nil {
 		utilruntime.HandleError(fmt.Errorf("finding the unit of namespace %s in member %s: %w", e.Namespace, e.Member, err))
@@ -169,28 +167,6 @@ func (k *carrier) known(ctx context.Context) bool {
 }
 
 func (k *carrier) heardOfAll(ctx context.Context) bool {
-	list := &corev1beta1.KubeFedClusterList{}
-	if err := k.opts.Client.List(ctx, list, client.InNamespace(wellknown.FederationNamespace), client.UnsafeDisableDeepCopy); err != nil {
-		return false
-	}
-	engaged := map[string]bool{}
-	for _, n := range k.opts.Fleet.Names() {
-		engaged[n] = true
-	}
-	for i := range list.Items {
-		if !engaged[list.Items[i].Name] && !malformed(&list.Items[i]) {
-			return false
-		}
-	}
-	return k.opts.Fleet.Heard()
-}
-
-// malformed members are never engaged; their condition says why.
-func malformed(m *corev1beta1.KubeFedCluster) bool {
-	for _, c := range m.Status.Conditions {
-		if string(c.Type) == "ConfigMalformed" && c.Status == "True" {
-			return true
-		}
-	}
-	return false
+	settled, err := k.opts.Settled(ctx)
+	return err == nil && settled
 }

@@ -1,0 +1,204 @@
+package manager
+
+import (
+	"context"
+	"fmt"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	corev1beta1 "github.com/cellfed/cellfed/pkg/apis/core/v1beta1"
+	propagationv1alpha1 "github.com/cellfed/cellfed/pkg/apis/propagation/v1alpha1"
+	topologyv1alpha1 "github.com/cellfed/cellfed/pkg/apis/topology/v1alpha1"
+	"github.com/cellfed/cellfed/pkg/apis/wellknown"
+	"github.com/cellfed/cellfed/pkg/controllers/federatedtype"
+	"github.com/cellfed/cellfed/pkg/controllers/membership"
+	"github.com/cellfed/cellfed/pkg/controllers/propagation"
+	"github.com/cellfed/cellfed/pkg/member"
+)
+
+// Parts that can be switched.
+const (
+	Membership    = "membership"
+	Units         = "units"
+	FederatedType = "federatedtypes"
+	Propagation   = "propagation"
+)
+
+// PartNames are all parts, in the order in which they are told to users.
+var PartNames = []string{Membership, Units, FederatedType, Propagation}
+
+// Options say what to run and how.
+type Options struct {
+	// Enabled tells whether a part runs; nil = all do.
+	Enabled func(part string) bool
+	// Conversion says where federated CRDs ask for conversions.
+	Conversion apiextensionsv1.WebhookClientConfig
+	Membership membership.Options
+	// Workers is how many objects of one type are propagated at the same time; 0 = the default.
+	Workers int
+}
+
+// Scheme knows all kinds that the controllers read and write.
+func Scheme() (*runtime.Scheme, error) {
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		clientgoscheme.AddToScheme, apiextensionsv1.AddToScheme,
+		corev1beta1.AddToScheme, topologyv1alpha1.AddToScheme, propagationv1alpha1.AddToScheme,
+	} {
+		if err := add(s); err != nil {
+			return nil, fmt.Errorf("building the scheme: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// Run runs the controllers until ctx ends; then they have all ended, and so have their calls to members.
+func Run(ctx context.Context, cfg *rest.Config, opts Options) error {
+	if opts.Enabled == nil {
+		opts.Enabled = func(string) bool { return true }
+	}
+	m, err := assemble(ctx, cfg, opts)
+	if err != nil {
+		return fmt.Errorf("assembling the controllers: %w", err)
+	}
+	if err := m.Start(ctx); err != nil {
+		return fmt.Errorf("running the controllers: %w", err)
+	}
+	return nil
+}
+
+func assemble(ctx context.Context, cfg *rest.Config, opts Options) (ctrl.Manager, error) {
+	scheme, err := Scheme()
+	if err != nil {
+		return nil, err
+	}
+	cfg = rest.CopyConfig(cfg)
+	cfg.QPS = -1 // the plane's own priority and fairness knows better
+	skipNameValidation := true
+	options := ctrl.Options{
+		Scheme:                 scheme,
+		Logger:                 klog.FromContext(ctx),
+		Metrics:                metricsserver.Options{BindAddress: "0"}, // the API server serves the registry
+		HealthProbeBindAddress: "0",
+		Cache:                  cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
+	}
+	options.Controller.SkipNameValidation = &skipNameValidation // a process may run several planes in tests
+	mgr, err := ctrl.NewManager(cfg, options)
+	if err != nil {
+		return nil, err
+	}
+	if err := index(ctx, mgr.GetFieldIndexer()); err != nil {
+		return nil, err
+	}
+	a := &assembly{Manager: mgr, opts: opts, fleet: member.NewFleet(ctx, member.Options{})}
+	return mgr, a.build(ctx, cfg)
+}
+
+// index builds the indexes that controllers look things up by.
+func index(ctx context.Context, indexer client.FieldIndexer) error {
+	if err := indexer.IndexField(ctx, &topologyv1alpha1.Unit{}, propagation.MemberNamespaceIndex, propagation.IndexMemberNamespace); err != nil {
+		return fmt.Errorf("indexing units: %w", err)
+	}
+	if err := indexer.IndexField(ctx, propagation.RevisionMetadata(), propagation.OwnerUIDIndex, propagation.IndexOwnerUID); err != nil {
+		return fmt.Errorf("indexing revisions: %w", err)
+	}
+	return nil
+}
+
+// assembly is the parts on their way into a manager.
+type assembly struct {
+	ctrl.Manager
+	opts        Options
+	fleet       *member.Fleet
+	propagation *propagation.Controller
+}
+
+func (a *assembly) build(ctx context.Context, cfg *rest.Config) error {
+	onPlane, err := dynamic.NewForConfig(cfg)
+	if err != nil {
+		return fmt.Errorf("making a client: %w", err)
+	}
+	members := membership.New(a.GetClient(), a.fleet, a.GetEventRecorder("cellfed-membership"), a.opts.Membership)
+	a.propagation = propagation.New(propagation.Options{
+		Dynamic: onPlane, Client: a.GetClient(), Cache: a.GetCache(), Fleet: a.fleet,
+		Recorder: a.GetEventRecorder("cellfed-propagation"), Workers: a.opts.Workers, Settled: members.Settled,
+	})
+	// Propagation needs members that are connected, so membership runs where propagation does.
+	if a.opts.Enabled(Membership) || a.opts.Enabled(Propagation) {
+		if err := members.SetupWithManager(a); err != nil {
+			return fmt.Errorf("adding %s: %w", Membership, err)
+		}
+	}
+	if a.opts.Enabled(Units) {
+		if err := a.addUnits(ctx); err != nil {
+			return fmt.Errorf("adding %s: %w", Units, err)
+		}
+	}
+	if a.opts.Enabled(FederatedType) || a.opts.Enabled(Propagation) {
+		types := &federatedtype.Reconciler{Client: a.GetClient(), Fleet: a.fleet, Types: carrying{a.propagation, ctx, a.opts.Enabled(Propagation)},
+			Conversion: a.opts.Conversion}
+		if err := types.AddTo(a); err != nil {
+			return fmt.Errorf("adding %s: %w", FederatedType, err)
+		}
+	}
+	return a.watchTopology(ctx)
+}
+
+// watchTopology tells propagation of units and members that come, change and go.
+func (a *assembly) watchTopology(ctx context.Context) error {
+	for _, w := range []struct {
+		kind client.Object
+		tell func(client.Object)
+	}{
+		{&topologyv1alpha1.Unit{}, func(o client.Object) { a.propagation.UnitChanged(o.GetNamespace()) }},
+		{&corev1beta1.KubeFedCluster{}, func(o client.Object) {
+			if o.GetNamespace() == wellknown.FederationNamespace {
+				a.propagation.MemberChanged()
+			}
+		}},
+	} {
+		informer, err := a.GetCache().GetInformer(ctx, w.kind, cache.BlockUntilSynced(false))
+		if err != nil {
+			return fmt.Errorf("watching %T: %w", w.kind, err)
+		}
+		tell := func(obj any) {
+			if gone, ok := obj.(toolscache.DeletedFinalStateUnknown); ok {
+				obj = gone.Obj
+			}
+			if o, ok := obj.(client.Object); ok {
+				w.tell(o)
+			}
+		}
+		if _, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+			AddFunc: tell, DeleteFunc: tell, UpdateFunc: func(_, obj any) { tell(obj) },
+		}); err != nil {
+			return fmt.Errorf("watching %T: %w", w.kind, err)
+		}
+	}
+	return nil
+}
+
+// carrying lets federated types start and stop propagation, for the life of the controllers.
+type carrying struct {
+	*propagation.Controller
+	life    context.Context //nolint:containedctx // Types.Start's own context bounds the start only
+	enabled bool
+}
+
+// Start implements federatedtype.Types.
+func (c carrying) Start(_ context.Context, t federatedtype.TypeConfig) error {
+	if !c.enabled {
+		return nil
+	}
+	return c.Controller.Start(c.life, propagation.Type(t))
+}
