@@ -124,6 +124,35 @@ func TestOverHTTPS(t *testing.T) {
 	})
 }
 
+func TestAPatchSaysEveryChange(t *testing.T) {
+	for name, c := range map[string]struct{ before, after string }{
+		"nothing":           {`{"a":{"b":[1]}}`, `{"a":{"b":[1]}}`},
+		"keys with escapes": {`{"a":{"x/y~z":1,"~1":2}}`, `{"a":{"x/y~z":2,"/~0":[{}]}}`},
+		"another type":      {`{"a":{"b":1}}`, `{"a":"b"}`},
+		"a list":            {`{"a":[1,2]}`, `{"a":[2]}`},
+		"null":              {`{"a":1,"b":null}`, `{"a":null}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := parse(t, c.after).Object
+			ops := diff(parse(t, c.before).Object, want)
+			if (len(ops) == 0) != (c.before == c.after) {
+				t.Errorf("%v", ops)
+			}
+			patch, err := jsonpatch.DecodePatch([]byte(toJSON(t, ops)))
+			if err != nil || len(ops) == 0 {
+				return
+			}
+			got, err := patch.Apply([]byte(c.before))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(want, parse(t, string(got)).Object); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
 // heard collects warnings.
 type heard []string
 

@@ -136,6 +136,7 @@ func TestUpdates(t *testing.T) {
 	for name, c := range map[string]struct{ old, spec, field, text string }{
 		"old faults are tolerated, also where they moved": {faulty, `{"topologyType":"cell","placement":{"topologies":[{"name":"rz01a"},{"name":"gone"},{"name":"RZ"}]},"template":{"spec":{"a":1}},
 			"overrides":[{"topologyName":"rz01a"},{"topologyName":"rz00a","topologyOverrides":[{"path":"/spec/x/y","value":1}]},{"topologyName":"rz00a"}]}`, "", ""},
+		"an old path that stands twice may move": {`{"overrides":[{"topologyName":"a","topologyOverrides":[{"path":"/a"},{"path":"/a"}]}]}`, `{"overrides":[{"topologyName":"a","topologyOverrides":[{"path":"/b"},{"path":"/a"},{"path":"/a"}]}]}`, "", ""},
 		"a new fault beside old ones is refused": {faulty, strings.Replace(faulty, `"RZ"}`, `"RZ"},{"name":"RY"}`, 1), "spec.placement.topologies[1].name", `"RY"`},
 		"one more of the same is new":            {faulty, strings.Replace(faulty, `"RZ"}`, `"RZ"},{"name":"RZ"}`, 1), "spec.placement.topologies[1].name", `"RZ"`},
 		"an old unit may be gone, a new one not": {`{"topologyType":"cell","placement":{"topologies":[{"name":"gone"}]}}`, `{"topologyType":"cell","placement":{"topologies":[{"name":"gone"},{"name":"rz09x"}]}}`, "spec.placement.topologies[1].name", "no unit rz09x"},

@@ -84,6 +84,21 @@ func TestUnits(t *testing.T) {
 		_, err := admit(t, unitObject(t, `"name":"rz00a"`, `{"cluster":"hz-1"}`), old)
 		wantFault(t, err, "", "")
 	})
+	t.Run("a type that is left out is the default, not the one that is stored", func(t *testing.T) {
+		old := unitObject(t, `"name":"east"`, `{"cluster":"hz-1","topologyType":"zone","memberNamespace":"acme-prod"}`)
+		_, err := admit(t, unitObject(t, `"name":"east"`, `{"cluster":"hz-1"}`), old)
+		wantFault(t, err, "spec", "immutable")
+	})
+	t.Run("a default that is not stored is not set afterwards", func(t *testing.T) {
+		old := unitObject(t, `"name":"rz00a"`, `{"cluster":"hz-1","topologyType":"cell"}`)
+		obj := unitObject(t, `"name":"rz00a","labels":{"a":"b"}`, `{"cluster":"hz-1"}`)
+		_, err := admit(t, obj, old)
+		wantFault(t, err, "", "")
+	})
+	t.Run("a unit of the same name in another namespace is another unit", func(t *testing.T) {
+		_, err := admit(t, unitObject(t, `"name":"rz77x"`, `{"cluster":"hz-1","memberNamespace":"rival-a"}`), nil)
+		wantFault(t, err, "spec.memberNamespace", "belongs to another unit")
+	})
 	t.Run("a label can be set on a unit that an old rule let in", func(t *testing.T) {
 		old := unitObject(t, `"name":"rz00a"`, `{"cluster":"gone","topologyType":"rack","memberNamespace":"default"}`)
 		obj := old.DeepCopy()

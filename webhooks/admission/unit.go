@@ -30,6 +30,9 @@ func (a *Admitter) unitRules() rules {
 type unitSpec struct{ topologyType, cluster, memberNamespace string }
 
 func unitSpecOf(obj *unstructured.Unstructured) unitSpec {
+	if obj == nil {
+		return unitSpec{}
+	}
 	text := func(key string) string {
 		s, _, _ := unstructured.NestedString(obj.Object, "spec", key)
 		return s
@@ -39,13 +42,15 @@ func unitSpecOf(obj *unstructured.Unstructured) unitSpec {
 
 func (a *Admitter) completeUnit(ctx context.Context, req *Request) error {
 	if spec, ok := req.Object.Object["spec"].(map[string]any); ok {
-		defaults := unitSpec{topologyType: defaultUnitType, memberNamespace: req.Namespace}
-		if req.Old != nil {
-			// The spec is immutable, and whoever writes the same manifest once more leaves out the same.
-			defaults = unitSpecOf(req.Old)
+		// The same manifest, written once more, means the same. A field that the stored unit lacks stays away: the spec
+		// is immutable.
+		old := unitSpecOf(req.Old)
+		if req.Old == nil || old.topologyType != "" {
+			setDefault(spec, "topologyType", defaultUnitType)
 		}
-		setDefault(spec, "topologyType", defaults.topologyType)
-		setDefault(spec, "memberNamespace", defaults.memberNamespace)
+		if req.Old == nil || old.memberNamespace != "" {
+			setDefault(spec, "memberNamespace", req.Namespace)
+		}
 	}
 	return a.stamp(ctx, req)
 }
