@@ -2,11 +2,9 @@ package federatedtype
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"maps"
 	"slices"
-	"sort"
-	"strings"
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -15,14 +13,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
-	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 	kubefedv1beta1 "sigs.k8s.io/kubefed/pkg/apis/core/v1beta1"
 
 	corev1beta1 "github.com/cellfed/cellfed/pkg/apis/core/v1beta1"
@@ -30,6 +23,9 @@ import (
 	"github.com/cellfed/cellfed/pkg/member"
 	"github.com/cellfed/cellfed/pkg/typeschema"
 )
+
+// namespaces is the one type whose federated objects are namespaced while its targets are not (KubeFed's rule).
+const namespaces = "namespaces"
 
 // TypeConfig is what propagation needs to know of a type.
 type TypeConfig struct {
@@ -52,6 +48,8 @@ type Types interface {
 	Start(ctx context.Context, t TypeConfig) error
 	// Stop ends it. It returns when no write of the type is made any more.
 	Stop(name string)
+	// Running tells whether a type is propagated.
+	Running(name string) bool
 }
 
 // Reasons of the conditions Served and InMembers.
@@ -62,12 +60,19 @@ const (
 	ReasonNotYet      = "NotEstablished"
 	ReasonEverywhere  = "Everywhere"
 	ReasonLacking     = "Lacking"
+	ReasonNowhere     = "Nowhere"
 	ReasonNoMember    = "NoMemberAnswered"
 	ReasonNotAnswered = "NotAnswered"
 )
 
-// askTimeout bounds asking one member for its kinds.
-const askTimeout = 5 * time.Second
+const (
+	// definitionPause is how long to wait for a definition that nothing is heard of, lackingPause for a kind that a
+	// member lacks: where it is not propagated, there is no watch that would tell of its coming.
+	definitionPause = time.Second
+	lackingPause    = time.Minute
+	// conflictPause lets the cache catch up with a write that came in between.
+	conflictPause = 50 * time.Millisecond
+)
 
 // Reconciler keeps the types of a plane.
 type Reconciler struct {
@@ -77,50 +82,8 @@ type Reconciler struct {
 	Types  Types
 	// Conversion says where CRDs ask for conversions.
 	Conversion apiextensionsv1.WebhookClientConfig
-}
 
-// AddTo adds the controller to a manager.
-func (r *Reconciler) AddTo(mgr ctrl.Manager) error {
-	members := make(chan event.TypedGenericEvent[string], 64)
-	r.Fleet.Subscribe(func(e member.Event) {
-		if e.Name != "" {
-			return
-		}
-		select {
-		case members <- event.TypedGenericEvent[string]{Object: e.Member}:
-		default: // a full channel has work enough in it: each event concerns all types
-		}
-	})
-	return ctrl.NewControllerManagedBy(mgr).
-		Named("federatedtype").
-		For(&corev1beta1.FederatedTypeConfig{}).
-		Watches(&apiextensionsv1.CustomResourceDefinition{}, handler.EnqueueRequestsFromMapFunc(ofDefinition)).
-		WatchesRawSource(source.TypedChannel(members, handler.TypedEnqueueRequestsFromMapFunc(r.all))).
-		WithOptions(controller.Options{MaxConcurrentReconciles: 2}).
-		Complete(r)
-}
-
-// ofDefinition maps a CRD to the FederatedTypeConfig that it was made from.
-func ofDefinition(_ context.Context, o client.Object) []reconcile.Request {
-	name, ours := typeschema.IsOurs(o)
-	if !ours {
-		return nil
-	}
-	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: wellknown.FederationNamespace, Name: name}}}
-}
-
-// all maps a change in a member to all types.
-func (r *Reconciler) all(ctx context.Context, _ string) []reconcile.Request {
-	list := &corev1beta1.FederatedTypeConfigList{}
-	if err := r.Client.List(ctx, list, client.InNamespace(wellknown.FederationNamespace)); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Listing federated types failed; they look at their members at their next change")
-		return nil
-	}
-	var out []reconcile.Request
-	for i := range list.Items {
-		out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
-	}
-	return out
+	answers answers
 }
 
 // Reconcile brings one type to what its FederatedTypeConfig says.
@@ -128,40 +91,52 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if req.Namespace != wellknown.FederationNamespace {
 		return reconcile.Result{}, nil
 	}
+	after, err := r.reconcile(ctx, req.NamespacedName)
+	if apierrors.IsConflict(err) { // the cache is behind
+		return reconcile.Result{RequeueAfter: conflictPause}, nil
+	}
+	return reconcile.Result{RequeueAfter: after}, err
+}
+
+func (r *Reconciler) reconcile(ctx context.Context, key client.ObjectKey) (time.Duration, error) {
 	stored := &corev1beta1.FederatedTypeConfig{}
-	if err := r.Client.Get(ctx, req.NamespacedName, stored); err != nil {
+	if err := r.Client.Get(ctx, key, stored); err != nil {
 		if apierrors.IsNotFound(err) {
-			r.Types.Stop(req.Name)
-			return reconcile.Result{}, nil
+			r.Types.Stop(key.Name)
+			return 0, nil
 		}
-		return reconcile.Result{}, fmt.Errorf("reading FederatedTypeConfig %s: %w", req.Name, err)
+		return 0, fmt.Errorf("reading FederatedTypeConfig %s: %w", key.Name, err)
 	}
 	if stored.DeletionTimestamp != nil {
-		return reconcile.Result{}, r.end(ctx, stored)
+		return 0, r.end(ctx, stored)
 	}
 	if controllerutil.AddFinalizer(stored, wellknown.TypeConfigFinalizer) {
 		if err := r.Client.Update(ctx, stored); err != nil {
-			return reconcile.Result{}, fmt.Errorf("adding the finalizer of FederatedTypeConfig %s: %w", req.Name, err)
+			return 0, fmt.Errorf("adding the finalizer of FederatedTypeConfig %s: %w", key.Name, err)
 		}
 	}
 	ftc := typeschema.WithDefaults(stored)
 	served := r.serve(ctx, ftc)
-	running, err := r.carry(ctx, ftc, served.Status == metav1.ConditionTrue)
+	running, err := r.carry(ctx, ftc, served)
 	if err != nil {
-		return reconcile.Result{}, err
+		return 0, err
 	}
-	in, lacking := r.inMembers(ctx, ftc)
-	if err := r.report(ctx, stored, running, served, in); err != nil {
-		return reconcile.Result{}, err
+	// What the definition and propagation are is told before the members are asked: one of them may be slow.
+	if err := r.report(ctx, stored, running, served); err != nil {
+		return 0, err
 	}
-	if served.Reason == ReasonNotYet && served.Status != metav1.ConditionTrue {
-		return reconcile.Result{RequeueAfter: time.Second}, nil
+	target := typeConfig(ftc).Target
+	found := r.answers.ask(ctx, r.Fleet, target)
+	if err := r.report(ctx, stored, running, found.condition(target)); err != nil {
+		return 0, err
 	}
-	if lacking {
-		// A kind that is not propagated has no watch that would tell of its coming.
-		return reconcile.Result{RequeueAfter: time.Minute}, nil
+	switch {
+	case served.Reason == ReasonNotYet:
+		return definitionPause, nil
+	case len(found.without) > 0:
+		return lackingPause, nil
 	}
-	return reconcile.Result{}, nil
+	return 0, nil
 }
 
 // end stops a type's propagation. Its CRD and objects stay, as in KubeFed.
@@ -200,16 +175,30 @@ func (r *Reconciler) serve(ctx context.Context, ftc *corev1beta1.FederatedTypeCo
 		return not(ReasonNotOurs, fmt.Errorf("%s is there and was not made from this FederatedTypeConfig: it is left alone", want.Name))
 	}
 	if !asWanted(want, there) {
-		there.Spec, there.Labels, there.Annotations = want.Spec, want.Labels, want.Annotations
+		there.Spec = want.Spec
+		there.Labels, there.Annotations = with(there.Labels, want.Labels), with(there.Annotations, want.Annotations)
 		if err := r.Client.Update(ctx, there); err != nil {
 			return not(ReasonNotYet, fmt.Errorf("updating %s: %w", want.Name, err))
 		}
 		return not(ReasonNotYet, fmt.Errorf("%s was just updated", want.Name))
 	}
+	if there.DeletionTimestamp != nil {
+		return not(ReasonNotYet, fmt.Errorf("%s is being deleted", want.Name))
+	}
 	if !established(there) {
 		return not(ReasonNotYet, fmt.Errorf("%s is not established yet", want.Name))
 	}
 	return metav1.Condition{Type: corev1beta1.TypeServed, Status: metav1.ConditionTrue, Reason: ReasonServed, Message: want.Name + " is served in both forms"}
+}
+
+// with is a copy of have with all of want in it: what others put there stays.
+func with(have, want map[string]string) map[string]string {
+	out := maps.Clone(have)
+	if out == nil {
+		out = map[string]string{}
+	}
+	maps.Copy(out, want)
+	return out
 }
 
 // asWanted compares what was asked for with what is stored. The API server adds defaults, so the stored one may say
@@ -237,18 +226,20 @@ func established(crd *apiextensionsv1.CustomResourceDefinition) bool {
 	})
 }
 
-// carry starts or stops the type's propagation: exactly one propagator, ours or KubeFed's.
-func (r *Reconciler) carry(ctx context.Context, ftc *corev1beta1.FederatedTypeConfig, served bool) (bool, error) {
-	if ftc.Spec.Propagation != kubefedv1beta1.PropagationEnabled || ftc.Spec.Propagator == corev1beta1.PropagatorKubeFed || !served {
-		if served || ftc.Spec.Propagation != kubefedv1beta1.PropagationEnabled {
-			r.Types.Stop(ftc.Name)
-		}
+// carry starts or stops the type's propagation: exactly one propagator, ours or KubeFed's. A definition that is not
+// as it should be (yet) starts nothing, and stops nothing either: what is propagated must go on to be deleted.
+func (r *Reconciler) carry(ctx context.Context, ftc *corev1beta1.FederatedTypeConfig, served metav1.Condition) (bool, error) {
+	if ftc.Spec.Propagation != kubefedv1beta1.PropagationEnabled || ftc.Spec.Propagator == corev1beta1.PropagatorKubeFed {
+		r.Types.Stop(ftc.Name)
 		return false, nil
+	}
+	if served.Status != metav1.ConditionTrue {
+		return r.Types.Running(ftc.Name), nil
 	}
 	if err := r.Types.Start(ctx, typeConfig(ftc)); err != nil {
 		return false, fmt.Errorf("starting propagation of %s: %w", ftc.Name, err)
 	}
-	return true, nil
+	return r.Types.Running(ftc.Name), nil
 }
 
 func typeConfig(ftc *corev1beta1.FederatedTypeConfig) TypeConfig {
@@ -261,58 +252,9 @@ func typeConfig(ftc *corev1beta1.FederatedTypeConfig) TypeConfig {
 		Target:              schema.GroupVersionResource{Group: target.Group, Version: target.Version, Resource: target.PluralName},
 		TargetKind:          target.Kind,
 		Namespaced:          target.Scope == apiextensionsv1.NamespaceScoped,
-		FederatedNamespaced: federated.Scope == apiextensionsv1.NamespaceScoped,
+		FederatedNamespaced: target.Scope == apiextensionsv1.NamespaceScoped || ftc.Name == namespaces,
 		CollectStatus:       collect == nil || *collect == kubefedv1beta1.StatusCollectionEnabled,
 	}
-}
-
-// inMembers asks the members for the target kind; lacking tells whether one that answered has none.
-func (r *Reconciler) inMembers(ctx context.Context, ftc *corev1beta1.FederatedTypeConfig) (condition metav1.Condition, lacking bool) {
-	target := typeConfig(ftc).Target
-	var without, silent []string
-	answered := 0
-	for _, name := range r.Fleet.Names() {
-		m, err := r.Fleet.Member(name)
-		if err != nil {
-			silent = append(silent, name)
-			continue
-		}
-		ask, cancel := context.WithTimeout(ctx, askTimeout)
-		_, err = m.Kind(ask, target)
-		cancel()
-		var lacks *member.LacksKindError
-		switch {
-		case err == nil:
-			answered++
-		case errors.As(err, &lacks):
-			answered++
-			without = append(without, name)
-		default:
-			silent = append(silent, name)
-		}
-	}
-	condition = metav1.Condition{Type: corev1beta1.TypeInMembers, Status: metav1.ConditionTrue, Reason: ReasonEverywhere,
-		Message: "every member that answers has " + target.GroupResource().String()}
-	switch {
-	case len(without) > 0:
-		condition.Status, condition.Reason = metav1.ConditionFalse, ReasonLacking
-		condition.Message = fmt.Sprintf("%s %s not served by %d of %d members that answer: %s", target.GroupResource(), target.Version,
-			len(without), answered, few(without))
-	case answered == 0 && len(silent) == 0:
-		condition.Status, condition.Reason, condition.Message = metav1.ConditionUnknown, ReasonNoMember, "there is no member yet"
-	case answered == 0:
-		condition.Status, condition.Reason, condition.Message = metav1.ConditionUnknown, ReasonNotAnswered, "no member answers"
-	}
-	return condition, len(without) > 0
-}
-
-func few(names []string) string {
-	const told = 10
-	sort.Strings(names)
-	if len(names) <= told {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:told], ", "), len(names)-told)
 }
 
 func (r *Reconciler) report(ctx context.Context, ftc *corev1beta1.FederatedTypeConfig, running bool, conditions ...metav1.Condition) error {
