@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -270,8 +271,12 @@ func TestTheAPIServersCompactionRecordComparesVersions(t *testing.T) {
 	if kv := got.Responses[0].GetResponseRange().Kvs[0]; got.Succeeded || kv.Version != 2 || string(kv.Value) != "20" {
 		t.Errorf("stale: %v", got)
 	}
-	events := c.Watch(t.Context(), "compact_rev_key", clientv3.WithRev(2))
-	answer := <-events
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	answer := <-c.Watch(ctx, "compact_rev_key", clientv3.WithRev(2))
+	if len(answer.Events) == 0 {
+		t.Fatal("the watch of the record tells nothing")
+	}
 	if kv := answer.Events[len(answer.Events)-1].Kv; string(kv.Key) != "compact_rev_key" || string(kv.Value) != "20" {
 		t.Errorf("watch of the record: %v", kv)
 	}
@@ -307,7 +312,9 @@ func TestALeasedKeyExpires(t *testing.T) {
 	if _, err := update(t.Context(), c, "/events/renewed", "for ever", renewed.Header.Revision); err != nil {
 		t.Fatal(err)
 	}
-	for answer := range c.Watch(t.Context(), "/events/brief", clientv3.WithRev(brief.Header.Revision+1), clientv3.WithPrevKV()) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for answer := range c.Watch(ctx, "/events/brief", clientv3.WithRev(brief.Header.Revision+1), clientv3.WithPrevKV()) {
 		if e := answer.Events[0]; e.Type != mvccpb.DELETE || string(e.PrevKv.Value) != "v" {
 			t.Errorf("event of an expiry: %v", e)
 		}

@@ -133,6 +133,9 @@ func TestAWatchIsToldAtOnce(t *testing.T) {
 		acknowledged := time.Now()
 		<-events
 		delays = append(delays, time.Since(acknowledged))
+		if n > 0 && delays[n] > 500*time.Millisecond && delays[n-1] > 500*time.Millisecond {
+			t.Fatalf("events come %s and %s after the acknowledgement", delays[n-1], delays[n])
+		}
 	}
 	slices.Sort(delays)
 	p50, p99 := delays[len(delays)/2], delays[len(delays)*99/100]
