@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -31,10 +32,18 @@ const (
 
 // Run runs a plane until ctx ends or the plane fails. It returns nil after an
 // orderly end.
-func Run(ctx context.Context, cfg Config) (err error) {
+func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.validate(); err != nil {
 		return err
 	}
+	err := run(ctx, cfg)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil // told to end while it still started
+	}
+	return err
+}
+
+func run(ctx context.Context, cfg Config) (err error) {
 	dir, err := host.OpenDir(cfg.DataDir)
 	if err != nil {
 		return err
@@ -79,7 +88,11 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	renewals := &renewer{dir: dir, url: url, ips: ips, names: names}
 	klog.FromContext(ctx).Info("Starting", "dataDir", dir.Path(), "address", url, "kubeconfig", dir.Kubeconfig())
-	return (&plane{cfg: cfg, server: server, loopback: loopback, store: store, renewals: renewals, ready: &readiness{}}).run(ctx)
+	p := &plane{
+		cfg: cfg, server: server, loopback: loopback, store: store, renewals: renewals,
+		ready: &readiness{}, failed: make(chan error, 1),
+	}
+	return p.run(ctx)
 }
 
 // upstream is ctx for the code of others, whose lines are not CellFed's own.
@@ -95,6 +108,26 @@ type plane struct {
 	store    *storage.Server
 	renewals *renewer
 	ready    *readiness
+	// failed gets the first reason why the plane cannot go on.
+	failed chan error
+}
+
+// fail ends the plane. One reason is enough.
+func (p *plane) fail(err error) {
+	select {
+	case p.failed <- err:
+	default:
+	}
+}
+
+// survive keeps the API server's libraries from ending the process, which they do
+// when a start hook fails, and a hook fails when the plane is told to end while
+// it starts. The goroutine that gave up ends, and the plane does in order.
+func (p *plane) survive() {
+	klog.OsExit = func(int) {
+		p.fail(errors.New("the API server gave up; the log tells why"))
+		runtime.Goexit()
+	}
 }
 
 func (p *plane) run(ctx context.Context) error {
@@ -116,17 +149,22 @@ func (p *plane) run(ctx context.Context) error {
 	serverCtx, stopServer := context.WithCancel(context.WithoutCancel(upstream(ctx)))
 	defer stopServer()
 	stopped := make(chan error, 1)
+	p.survive()
 	go func() { stopped <- prepared.Run(serverCtx) }()
 
+	var workErr, stopErr error
 	select {
-	case err := <-stopped:
-		return fmt.Errorf("running the API server: %w", errors.Join(err, errors.New("it ended at its start")))
 	case <-serving:
+		workErr, stopErr = p.work(ctx, stopped)
+	case <-ctx.Done():
+	case workErr = <-p.failed:
+	case err := <-stopped:
+		stopErr = errors.Join(errors.New("the API server ended at its start"), err)
 	}
 	logger := klog.FromContext(ctx)
-	workErr, stopErr := p.work(ctx, stopped)
 	if ctx.Err() != nil {
 		logger.Info("Stopping")
+		workErr = nil // whatever fails now fails because everything ends
 	}
 	if stopErr == nil {
 		stopServer()
@@ -144,22 +182,15 @@ func (p *plane) run(ctx context.Context) error {
 func (p *plane) work(ctx context.Context, stopped <-chan error) (workErr, stopErr error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	failed := make(chan error, 1)
-	fail := func(err error) {
-		select {
-		case failed <- err:
-		default: // one failure is enough to end everything
-		}
-	}
 	var group sync.WaitGroup
 	group.Go(func() {
-		if err := p.start(ctx, &group, fail); err != nil && ctx.Err() == nil {
-			fail(err)
+		if err := p.start(ctx, &group); err != nil && ctx.Err() == nil {
+			p.fail(err)
 		}
 	})
 	select {
 	case <-ctx.Done():
-	case workErr = <-failed:
+	case workErr = <-p.failed:
 	case <-p.store.Done():
 		workErr = fmt.Errorf("storing: %w", p.store.Err())
 	case err := <-stopped:
@@ -180,7 +211,7 @@ func (p *plane) work(ctx context.Context, stopped <-chan error) (workErr, stopEr
 }
 
 // start bootstraps, starts the parts, and tells when the plane is ready.
-func (p *plane) start(ctx context.Context, group *sync.WaitGroup, fail func(error)) error {
+func (p *plane) start(ctx context.Context, group *sync.WaitGroup) error {
 	begun := time.Now()
 	if err := bootstrap(ctx, p.cfg, p.loopback); err != nil {
 		return fmt.Errorf("bootstrapping: %w", err)
@@ -188,7 +219,7 @@ func (p *plane) start(ctx context.Context, group *sync.WaitGroup, fail func(erro
 	for _, part := range p.cfg.Parts {
 		group.Go(func() {
 			if err := part.Run(ctx, rest.CopyConfig(p.loopback)); err != nil && ctx.Err() == nil {
-				fail(fmt.Errorf("running %s: %w", part.Name, err))
+				p.fail(fmt.Errorf("running %s: %w", part.Name, err))
 			}
 		})
 	}

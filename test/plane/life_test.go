@@ -1,10 +1,13 @@
 package plane
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -134,4 +137,50 @@ func TestClientsGoOnAfterARestart(t *testing.T) {
 	if !apierrors.IsAlreadyExists(err) {
 		t.Errorf("creating it again gives %v", errors.Join(err))
 	}
+}
+
+func TestAPlaneEndsInOrderWhileItStarts(t *testing.T) {
+	t.Parallel()
+	binary, err := harness.Binary("cellfed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, when := range []string{`"Starting"`, "Serving securely", "created", `"Ready"`} {
+		t.Run(when, func(t *testing.T) {
+			log := &firstLine{want: when, found: make(chan struct{})}
+			cmd := exec.CommandContext(t.Context(), binary, "server", "--secure-port=0", "--data-dir="+t.TempDir(), "-v=2")
+			cmd.Stderr = log
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-log.found:
+			case <-time.After(30 * time.Second):
+				t.Error("it never came so far")
+			}
+			begun := time.Now()
+			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("it ended with %v", err)
+			}
+			t.Logf("ended after %s", time.Since(begun))
+		})
+	}
+}
+
+// firstLine tells when a text was written for the first time.
+type firstLine struct {
+	want  string
+	found chan struct{}
+	seen  bool
+}
+
+func (f *firstLine) Write(p []byte) (int, error) {
+	if !f.seen && bytes.Contains(p, []byte(f.want)) {
+		f.seen = true
+		close(f.found)
+	}
+	return len(p), nil
 }
