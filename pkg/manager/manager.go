@@ -3,14 +3,18 @@ package manager
 import (
 	"context"
 	"fmt"
+	"sync"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/dynamic"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -48,6 +52,13 @@ type Options struct {
 	Workers int
 }
 
+// shutdownTimeout bounds the end of the controllers: a plane has to end within seconds, and a write that is cut off is
+// one that the next process makes again.
+const shutdownTimeout = 3 * time.Second
+
+// quiet gives controller-runtime its process-wide logger, without which it complains.
+var quiet = sync.OnceFunc(func() { ctrl.SetLogger(klog.Background().V(2)) })
+
 // Scheme knows all kinds that the controllers read and write.
 func Scheme() (*runtime.Scheme, error) {
 	s := runtime.NewScheme()
@@ -67,6 +78,7 @@ func Run(ctx context.Context, cfg *rest.Config, opts Options) error {
 	if opts.Enabled == nil {
 		opts.Enabled = func(string) bool { return true }
 	}
+	quiet()
 	m, err := assemble(ctx, cfg, opts)
 	if err != nil {
 		return fmt.Errorf("assembling the controllers: %w", err)
@@ -86,11 +98,19 @@ func assemble(ctx context.Context, cfg *rest.Config, opts Options) (ctrl.Manager
 	cfg.QPS = -1 // the plane's own priority and fairness knows better
 	skipNameValidation := true
 	options := ctrl.Options{
-		Scheme:                 scheme,
-		Logger:                 klog.FromContext(ctx),
+		Scheme: scheme,
+		// Its own talk is of no interest to users; errors are told at any verbosity.
+		Logger:                 klog.FromContext(ctx).V(2),
 		Metrics:                metricsserver.Options{BindAddress: "0"}, // the API server serves the registry
 		HealthProbeBindAddress: "0",
-		Cache:                  cache.Options{DefaultTransform: cache.TransformStripManagedFields()},
+		Cache: cache.Options{
+			DefaultTransform: cache.TransformStripManagedFields(),
+			// The credentials of members, and nobody else's secrets.
+			ByObject: map[client.Object]cache.ByObject{&corev1.Secret{}: {Namespaces: map[string]cache.Config{
+				wellknown.FederationNamespace: {}, wellknown.UnitsNamespace: {},
+			}}},
+		},
+		GracefulShutdownTimeout: ptr.To(shutdownTimeout),
 	}
 	options.Controller.SkipNameValidation = &skipNameValidation // a process may run several planes in tests
 	mgr, err := ctrl.NewManager(cfg, options)

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -223,7 +224,8 @@ func (c *Controller) write(ctx context.Context, cluster *corev1beta1.KubeFedClus
 		kind = corev1.EventTypeWarning
 	}
 	c.recorder.Eventf(cluster, nil, kind, r.reason, "Probe", "%s", r.message)
-	ctrl.LoggerFrom(ctx).Info("Member's health changed", "member", cluster.Name, "reason", r.reason, "message", r.message)
+	// By the plane's own logger: controller-runtime's is turned down.
+	klog.FromContext(c.fleet.Context()).Info("Member's health changed", "member", cluster.Name, "reason", r.reason, "message", r.message)
 	return reconcile.Result{}, nil
 }
 
