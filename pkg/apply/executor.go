@@ -166,7 +166,7 @@ func (e *Executor) start(key Key, gvr schema.GroupVersionResource, step *plan.St
 		return false
 	}
 	if !e.ledger.begin(key, step.Unit) {
-		e.leave(conn.Name(), 0)
+		e.leave(conn.Name(), nil)
 		return false
 	}
 	go func() {
@@ -180,7 +180,8 @@ func (e *Executor) start(key Key, gvr schema.GroupVersionResource, step *plan.St
 		}
 		now := e.opts.Now()
 		e.ledger.end(key, step.Unit, revision, result, now)
-		e.leave(conn.Name(), now.Sub(began))
+		took := now.Sub(began)
+		e.leave(conn.Name(), &took)
 		answers <- answer{step.Unit, result} // never blocks: there is room for every step
 		if left.Load() {
 			e.wake(key)
@@ -210,22 +211,31 @@ func (e *Executor) enter(member string, key Key) bool {
 	return true
 }
 
-func (e *Executor) leave(member string, took time.Duration) {
+// leave makes room in a member's lane and wakes as many objects as there is room for; when nothing is under way any
+// more, all of them. Some may have nothing to do there by now, and would wake nobody in turn. Took is nil for a call
+// that was not made.
+func (e *Executor) leave(member string, took *time.Duration) {
 	e.mu.Lock()
 	l := e.lane(member)
 	l.underWay--
-	if took > 0 {
-		l.slow = took > e.opts.Patience
+	if took != nil {
+		l.slow = *took > e.opts.Patience
 	}
-	var next *Key
+	room := e.opts.CallsPerMember - l.underWay
+	if l.underWay == 0 {
+		room = len(l.waiting)
+	}
+	var next []Key
 	for k := range l.waiting {
-		next = &k
+		if len(next) == room {
+			break
+		}
+		next = append(next, k)
 		delete(l.waiting, k)
-		break
 	}
 	e.mu.Unlock()
-	if next != nil {
-		e.wake(*next)
+	for _, k := range next {
+		e.wake(k)
 	}
 }
 

@@ -37,6 +37,7 @@ type Ledger struct {
 
 type line struct {
 	inFlight bool
+	vanished bool // the watch showed that the object went while the call was under way
 	sight    *unstructured.Unstructured
 	seen     time.Time
 	probe    bool // the sight is old: ask again
@@ -116,11 +117,14 @@ func (l *Ledger) Watched(key Key, unit string, watched *unstructured.Unstructure
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.units[key][unit]
-	if e == nil || e.sight == nil {
+	if e == nil {
 		return true
 	}
 	if watched == nil {
-		e.sight = nil
+		e.sight, e.vanished = nil, e.inFlight
+		return true
+	}
+	if e.sight == nil {
 		return true
 	}
 	return watched.GetResourceVersion() != e.sight.GetResourceVersion()
@@ -164,7 +168,7 @@ func (l *Ledger) begin(key Key, unit string) bool {
 	if e.inFlight {
 		return false
 	}
-	e.inFlight = true
+	e.inFlight, e.vanished = true, false
 	return true
 }
 
@@ -177,6 +181,11 @@ func (l *Ledger) end(key Key, unit, revision string, r plan.Result, now time.Tim
 	switch r.Outcome {
 	case plan.Done, plan.Found:
 		e.sight, e.seen = r.Object, now
+		if e.vanished {
+			// Which came first is not known. No watch would ever take back the sight of what is gone; the sight of what
+			// is there is soon made again.
+			e.sight = nil
+		}
 		e.failure, e.failures = nil, 0
 	case plan.Gone:
 		e.sight, e.failure, e.failures = nil, nil, 0

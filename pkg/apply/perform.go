@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/client-go/dynamic"
 
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
@@ -140,7 +142,8 @@ func remove(ctx context.Context, gvr schema.GroupVersionResource, step *plan.Ste
 // again by the next plan.
 func goneOrGoing(raw []byte, uid string) plan.Result {
 	answer := &unstructured.Unstructured{}
-	if err := json.Unmarshal(raw, &answer.Object); err != nil {
+	// Whole numbers must stay whole numbers: status is compared with what is stored.
+	if err := utiljson.Unmarshal(raw, &answer.Object); err != nil {
 		return plan.Result{Outcome: plan.Stale}
 	}
 	if answer.GetKind() == "Status" && answer.GetAPIVersion() == "v1" && string(answer.GetUID()) == "" {
@@ -195,9 +198,9 @@ func failure(err error, code, timedOut string, step *plan.Step) plan.Result {
 	if step != nil && step.Member != "" {
 		message = fmt.Sprintf("member %s: %s", step.Member, message)
 	}
-	const limit = 1024 // status has room for hundreds of units
-	if len(message) > limit {
-		message = message[:limit] + "…"
+	const limit = 1024        // status has room for hundreds of units
+	if len(message) > limit { // between characters: half a character is stored as another one
+		message = strings.ToValidUTF8(message[:limit], "") + "…"
 	}
 	return plan.Result{Outcome: plan.Failed, Why: plan.Why{Code: code, Message: message}}
 }
