@@ -211,8 +211,8 @@ func memberNotConnected(_ *computation, s *subject) bool {
 // a restart of the plane is no news.
 func memberUnreadable(_ *computation, s *subject) bool {
 	if s.unit.Loading {
-		told := !s.writable || s.placed && s.entry.Revision == s.step.Want || !s.placed && s.entry.Code != ""
-		if s.recorded && told {
+		known := s.entry.Code != "" || !s.writable || s.placed && s.entry.Revision == s.step.Want
+		if s.entry.Name != "" && known {
 			return s.settle(Wait, s.entry.Code, "%s", s.entry.Message)
 		}
 		return s.settle(Wait, CodePending, "reading what is in member %s", s.unit.Member)

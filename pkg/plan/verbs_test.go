@@ -145,6 +145,7 @@ var verbs = []verb{
 	}),
 	sentence(`the next status write is lost`, func(w *world, _ []string) { w.loseStatus = true }),
 	sentence(`the plane restarts`, func(w *world, _ []string) { w.restart() }),
+	sentence(`the status is lost`, func(w *world, _ []string) { delete(w.object.Object, "status") }),
 	sentence(`revisions are lost`, func(w *world, _ []string) { clear(w.revisions) }),
 }
 

@@ -48,15 +48,16 @@ type world struct {
 	inFlight map[string]*plan.Step
 	loading  bool
 
-	loseStatus  bool
-	placedSpec  any // placement before it was garbled
-	counter     int
-	deeds       []string
-	events      []report.Event
-	late        *rand.Rand // non-nil: members answer in any order, some of them later
-	watchCalls  func(plan.Input, plan.Plan)
-	watchWrites func(*plan.Step, *unstructured.Unstructured)
-	violation   func(format string, args ...any)
+	loseStatus   bool
+	statusWrites int
+	placedSpec   any // placement before it was garbled
+	counter      int
+	deeds        []string
+	events       []report.Event
+	late         *rand.Rand // non-nil: members answer in any order, some of them later
+	watchCalls   func(plan.Input, plan.Plan)
+	watchWrites  func(*plan.Step, *unstructured.Unstructured)
+	violation    func(format string, args ...any)
 }
 
 type worldUnit struct {
@@ -289,6 +290,7 @@ func (w *world) writeStatus(status map[string]any) bool {
 		w.violation("a status that is stored differently is written for ever:\n%v\n%v", status, stored)
 	}
 	w.object.Object["status"] = stored
+	w.statusWrites++
 	return true
 }
 

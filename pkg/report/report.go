@@ -141,6 +141,8 @@ func entry(in Input, step *plan.Step, result plan.Result) federated.UnitStatus {
 		e.Code, e.Message = result.Why.Code, result.Why.Message
 	case result.Outcome == plan.Pending:
 		e.Code, e.Message = plan.CodePending, fmt.Sprintf("member %s has not answered yet", step.Member)
+	case (step.Action == plan.Create || step.Action == plan.Update) && before.Code != "":
+		e.Code, e.Message = before.Code, before.Message // the next look follows at once
 	case step.Action == plan.Create || step.Action == plan.Update:
 		e.Code, e.Message = plan.CodePending, "the member's object changed meanwhile; looking again"
 	}
