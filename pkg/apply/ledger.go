@@ -176,7 +176,10 @@ func (l *Ledger) begin(key Key, unit string) bool {
 func (l *Ledger) end(key Key, unit, revision string, r plan.Result, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e := l.line(key, unit)
+	e := l.units[key][unit]
+	if e == nil {
+		return // the object was forgotten meanwhile
+	}
 	e.inFlight = false
 	switch r.Outcome {
 	case plan.Done, plan.Found:

@@ -106,7 +106,9 @@ func (st *stage) apply(ctx context.Context, manifest string) error {
 	return st.run(ctx, manifest, st.plane.Kubeconfig, "kubectl", "apply", "-f", "-")
 }
 
-func (st *stage) client() (dynamic.Interface, error) { return dynamic.NewForConfig(st.plane.RestConfig()) }
+func (st *stage) client() (dynamic.Interface, error) {
+	return dynamic.NewForConfig(st.plane.RestConfig())
+}
 
 // deployment reads a cell's Deployment from its member; nil = there is none.
 func (st *stage) deployment(ctx context.Context, c cell) (*unstructured.Unstructured, error) {

@@ -130,14 +130,16 @@ func TestDriftInAMemberIsRepaired(t *testing.T) {
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("two repairs took %s", took)
 	}
-	w.editCopy("a", "web", `{"metadata":{"annotations":{"cellfed.io/owner":null},"labels":{"kubefed.io/managed":null}}}`)
-	w.eventually(func() error {
-		u := w.copyIn("a", "web")
-		if u.GetLabels()["kubefed.io/managed"] != "true" || u.GetAnnotations()["cellfed.io/owner"] == "" {
-			return fmt.Errorf("the marks are %v %v", u.GetLabels(), u.GetAnnotations())
-		}
-		return nil
-	})
+	for _, cut := range []string{`{"metadata":{"annotations":{"cellfed.io/owner":null}}}`, `{"metadata":{"labels":{"kubefed.io/managed":null}}}`} {
+		w.editCopy("a", "web", cut)
+		w.eventually(func() error {
+			u := w.copyIn("a", "web")
+			if u.GetLabels()["kubefed.io/managed"] != "true" || u.GetAnnotations()["cellfed.io/owner"] == "" {
+				return fmt.Errorf("after %s the marks are %v %v", cut, u.GetLabels(), u.GetAnnotations())
+			}
+			return nil
+		})
+	}
 }
 
 func TestUnitsThatShareAMemberNeverTouchEachOther(t *testing.T) {
