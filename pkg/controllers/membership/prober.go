@@ -75,6 +75,7 @@ func (p *prober) run(ctx context.Context) {
 	}
 	base := strings.TrimSuffix(p.config.REST.Host, "/")
 	for {
+		begun := time.Now()
 		r := probe(ctx, client, base, p.opts.Timeout)
 		if ctx.Err() != nil {
 			return
@@ -83,7 +84,7 @@ func (p *prober) run(ctx context.Context) {
 			pool.Cut() // the next attempt must not hang on a connection that died
 		}
 		h := p.heard(r)
-		if !p.wait(ctx, h) {
+		if !p.wait(ctx, begun, h) {
 			return
 		}
 	}
@@ -111,12 +112,13 @@ func (p *prober) heard(r result) health {
 	return after
 }
 
-// wait waits until the next probe is due. A suspicion brings it forward, but not below the suspicion period: a member
+// wait waits until the next probe is due, counted from the beginning of the last: one that has timed out has had its
+// pause. A suspicion brings it forward, but not below the suspicion period: a member
 // that is slow, and therefore suspected all the time, must not be asked all the time.
-func (p *prober) wait(ctx context.Context, h health) bool {
-	asked := time.Now()
+func (p *prober) wait(ctx context.Context, asked time.Time, h health) bool {
 	pause := h.pause(p.opts)
-	timer := time.NewTimer(pause - rand.N(pause/10+1)) // members must not be asked in step
+	pause -= rand.N(pause/10 + 1) // members must not be asked in step
+	timer := time.NewTimer(time.Until(asked.Add(pause)))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

@@ -36,8 +36,9 @@ const (
 const (
 	defaultType = "cell"
 
-	// A unit in use is looked at again after this time: copies go without an event that would tell.
-	inUsePause = 5 * time.Second
+	// A unit in use is looked at again after a quarter of the time that it has been waiting to go, within these
+	// bounds: copies go without an event that would tell, and mostly soon.
+	minInUsePause, maxInUsePause = 500 * time.Millisecond, 15 * time.Second
 	// conflictPause lets the cache catch up with a write that came in between.
 	conflictPause = 50 * time.Millisecond
 )
@@ -197,7 +198,8 @@ func (c *Controller) release(ctx context.Context, unit *topologyv1alpha1.Unit) (
 		if err := c.say(ctx, unit, metav1.ConditionFalse, held.reason, held.message); err != nil {
 			return 0, err
 		}
-		return inUsePause, nil
+		waiting := time.Since(unit.DeletionTimestamp.Time)
+		return min(max(waiting/4, minInUsePause), maxInUsePause), nil
 	}
 	if err := c.dropCluster(ctx, unit); err != nil {
 		return 0, err
