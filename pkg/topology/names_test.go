@@ -61,7 +61,7 @@ func TestDifferentUnitsHaveDifferentNames(t *testing.T) {
 
 func TestDifferentMemberNamespacesHaveDifferentClaims(t *testing.T) {
 	seen := map[string]string{}
-	for _, cluster := range []string{"a", "a.b", "b", "b.a", "a.a"} {
+	for _, cluster := range []string{"a", "a.b", "b", "b.a", "a.a", "b-a"} {
 		for _, namespace := range []string{"a", "b", "a-b"} {
 			name := topology.ClaimName(cluster, namespace)
 			if other, twice := seen[name]; twice {
