@@ -126,7 +126,7 @@ func TestAReviewSaysWhyItCannotConvert(t *testing.T) {
 		"what is no object":          {topologyForm, `[]`, "it is no JSON object"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			response := ask(t, reviewOf(tc.desired, inTopologyForm, tc.object))
+			response := ask(t, reviewOf(tc.desired, tc.object))
 			if response.Result.Status != metav1.StatusFailure || !strings.Contains(response.Result.Message, tc.want) ||
 				!strings.HasPrefix(response.Result.Message, "converting object ") || response.UID != "u-1" {
 				t.Errorf("the answer is %+v", response)
