@@ -214,8 +214,7 @@ func TestNothingIsWrittenWhileNothingChanges(t *testing.T) {
 	w.apply(w.config("web", "1", placed("a", "b")))
 	w.has("web", "a=1", "b=1")
 	w.told("web", "True")
-	time.Sleep(2 * time.Second)
-	before := writes(t)
+	before := quiet(w)
 	version := w.get("web").GetResourceVersion()
 	time.Sleep(10 * time.Second)
 	if after := writes(t); after != before {
@@ -224,4 +223,21 @@ func TestNothingIsWrittenWhileNothingChanges(t *testing.T) {
 	if now := w.get("web").GetResourceVersion(); now != version {
 		t.Errorf("the object was written while nothing changed: resourceVersion %s → %s", version, now)
 	}
+}
+
+// quiet waits until the members have had no write for a while (other tests' clean-up may still go on), and returns how
+// many they had so far.
+func quiet(w *tenant) int {
+	w.Helper()
+	const calm = 3 * time.Second
+	n, since := writes(w.T), time.Now()
+	for deadline := time.Now().Add(time.Minute); time.Since(since) < calm; time.Sleep(200 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.Fatal("the members are never left alone")
+		}
+		if now := writes(w.T); now != n {
+			n, since = now, time.Now()
+		}
+	}
+	return n
 }
