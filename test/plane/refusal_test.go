@@ -2,6 +2,7 @@ package plane
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net"
 	"os"
@@ -23,7 +24,10 @@ func refusal(t *testing.T, args ...string) string {
 		t.Fatal(err)
 	}
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), binary, args...)
+	// A server that is not refused would run for ever.
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.WaitDelay = time.Second
 	begun := time.Now()
@@ -32,7 +36,7 @@ func refusal(t *testing.T, args ...string) string {
 	if !errors.As(err, &exit) || exit.ExitCode() <= 0 {
 		t.Errorf("it ended with %v", err)
 	}
-	if took := time.Since(begun); took > 10*time.Second {
+	if took := time.Since(begun); took > 15*time.Second {
 		t.Errorf("it took %s to say so", took)
 	}
 	said := stderr.String()
