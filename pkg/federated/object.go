@@ -2,11 +2,15 @@ package federated
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/selection"
 
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
 	"github.com/cellfed/cellfed/pkg/topology"
@@ -122,7 +126,7 @@ func Read(u *unstructured.Unstructured) *Object {
 	o.TopologyType = topology.TypeCluster
 	if t, ok := spec["topologyType"].(string); ok && t != "" {
 		o.TopologyType = t
-	} else if raw, present := spec["topologyType"]; present && !ok {
+	} else if raw := spec["topologyType"]; raw != nil && !ok {
 		o.fault("spec.topologyType", "is %T, not a string", raw)
 	}
 	o.Template = o.object(spec, "template", "spec.template")
@@ -132,7 +136,12 @@ func Read(u *unstructured.Unstructured) *Object {
 		o.Mask = &mask
 	}
 	o.readOverrides(spec)
-	o.RetainReplicas, _ = spec["retainReplicas"].(bool)
+	if raw, present := spec["retainReplicas"]; present && raw != nil {
+		var ok bool
+		if o.RetainReplicas, ok = raw.(bool); !ok {
+			o.fault("spec.retainReplicas", "is %T, not true or false", raw)
+		}
+	}
 	o.Status = readStatus(u.Object)
 	return o
 }
@@ -194,33 +203,103 @@ func (o *Object) selection(in map[string]any, path string) Selection {
 			s.Names = append(s.Names, n)
 		}
 	}
-	raw := o.object(in, "clusterSelector", path+".clusterSelector")
-	verbatim := false
-	if raw == nil {
-		if raw = o.object(in, "topologySelector", path+".topologySelector"); raw != nil {
-			verbatim = true
-		}
+	own := o.selector(in, "clusterSelector", path)
+	verbatim := o.selector(in, "topologySelector", path)
+	if verbatim != nil {
+		verbatim = o.scoped(verbatim, path+".topologySelector")
 	}
+	s.Selector = own
+	switch {
+	case own == nil:
+		s.Selector = verbatim
+	case verbatim != nil && !sameRequirements(o.scoped(own, path), verbatim):
+		// Conversion leaves both only where they say the same. Choosing between two that differ would be guessing where
+		// to release.
+		o.fault(path, "clusterSelector and topologySelector select differently: keep one of them")
+	}
+	return s
+}
+
+// selector reads a label selector; nil = there is none that can be read.
+func (o *Object) selector(in map[string]any, key, path string) labels.Selector {
+	path += "." + key
+	raw := o.object(in, key, path)
 	if raw == nil {
-		return s
+		return nil
+	}
+	if where, what := garbledLabels(raw); what != "" {
+		o.fault(path+where, "%s", what)
+		return nil
 	}
 	parsed := &metav1.LabelSelector{}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(raw, parsed, true); err != nil {
-		o.fault(path+".clusterSelector", "%v", err)
-		return s
+		o.fault(path, "%s", inOrder(err))
+		return nil
 	}
-	if verbatim && o.TopologyType != topology.TypeCluster {
-		parsed.MatchExpressions = append(parsed.MatchExpressions,
-			metav1.LabelSelectorRequirement{Key: wellknown.TopologyTypeLabel, Operator: metav1.LabelSelectorOpIn, Values: []string{o.TopologyType}},
-			metav1.LabelSelectorRequirement{Key: wellknown.TopologyNamespaceLabel, Operator: metav1.LabelSelectorOpIn, Values: []string{o.Namespace}})
-	}
-	selector, err := metav1.LabelSelectorAsSelector(parsed)
+	s, err := metav1.LabelSelectorAsSelector(parsed)
 	if err != nil {
-		o.fault(path+".clusterSelector", "%v", err)
+		o.fault(path, "%v", err)
+		return nil
+	}
+	return s
+}
+
+// garbledLabels finds the first fault in a selector's matchLabels, by key: the same object must have the same faults
+// whenever it is read, and a map is walked in any order.
+func garbledLabels(selector map[string]any) (where, what string) {
+	m, _ := selector["matchLabels"].(map[string]any)
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		value, ok := m[key].(string)
+		if !ok {
+			return ".matchLabels[" + key + "]", fmt.Sprintf("is %T, not a string", m[key])
+		}
+		if _, err := labels.NewRequirement(key, selection.Equals, []string{value}); err != nil {
+			return ".matchLabels[" + key + "]", "is no label: " + err.Error()
+		}
+	}
+	return "", ""
+}
+
+// inOrder words an error that may be several, found in any order.
+func inOrder(err error) string {
+	strict, ok := runtime.AsStrictDecodingError(err)
+	if !ok {
+		return err.Error()
+	}
+	var all []string
+	for _, e := range strict.Errors() {
+		all = append(all, e.Error())
+	}
+	slices.Sort(all)
+	return strings.Join(all, ", ")
+}
+
+// scoped is a selector that admits units of the object's type and namespace only.
+func (o *Object) scoped(s labels.Selector, path string) labels.Selector {
+	if o.TopologyType == topology.TypeCluster {
 		return s
 	}
-	s.Selector = selector
+	for _, own := range [][2]string{{wellknown.TopologyTypeLabel, o.TopologyType}, {wellknown.TopologyNamespaceLabel, o.Namespace}} {
+		r, err := labels.NewRequirement(own[0], selection.In, []string{own[1]})
+		if err != nil {
+			o.fault(path, "%v", err)
+			return s
+		}
+		s = s.Add(*r)
+	}
 	return s
+}
+
+func sameRequirements(a, b labels.Selector) bool {
+	set := func(s labels.Selector) map[string]bool {
+		out := map[string]bool{}
+		all, _ := s.Requirements()
+		for _, r := range all {
+			out[r.String()] = true
+		}
+		return out
+	}
+	return maps.Equal(set(a), set(b))
 }
 
 func (o *Object) readOverrides(spec map[string]any) {

@@ -252,7 +252,7 @@ func (l *life) copyHappens(u string) string {
 	case n < 17 && !l.adopting && l.r.IntN(3) == 0:
 		l.adopting = true
 		return "adopt"
-	case n < 19 && l.r.IntN(10) == 0:
+	case n < 19 && l.r.IntN(3) == 0:
 		return "delete"
 	}
 	return ""
