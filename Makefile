@@ -87,7 +87,7 @@ test-light: ## Test what needs no build: seconds once it is compiled
 
 .PHONY: test-race
 test-race: ## Test under the race detector what runs goroutines
-	@CGO_ENABLED=1 GOFLAGS= $(GOTEST) -stage 'race detector' $(RACE_PACKAGES) -- -race -timeout 15m
+	@$(GOTEST) -stage 'race detector' $(RACE_PACKAGES) -- -race -timeout 15m
 
 .PHONY: test-heavy
 test-heavy: build ## Test the packages that link Kubernetes

@@ -61,6 +61,9 @@ func runStage(ctx context.Context, stage, sumFile string, packages, flags []stri
 	// Interrupting is asked for, not forced: tests have members running that they must end.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = time.Minute
+	if slices.Contains(flags, "-race") {
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=1") // the race detector is a C library
+	}
 	cmd.Stderr = os.Stderr
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
