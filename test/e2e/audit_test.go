@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -11,9 +12,9 @@ import (
 
 // request is a line of a member's audit log.
 type request struct {
-	Stage, Verb, UserAgent, RequestURI string
-	User                               struct{ Username string }
-	ObjectRef                          struct{ Resource, Namespace, Name string }
+	Stage, StageTimestamp, Verb, UserAgent, RequestURI string
+	User                                               struct{ Username string }
+	ObjectRef                                          struct{ Resource, Namespace, Name string }
 }
 
 // requests are what the plane's service account asked a member so far.
@@ -42,18 +43,39 @@ func requests(t *testing.T, member string) []request {
 	return out
 }
 
+// isWrite tells whether a request was a write that is done.
+func (r *request) isWrite() bool {
+	return r.Stage == "ResponseComplete" && slices.Contains([]string{"create", "update", "patch", "delete", "deletecollection"}, r.Verb)
+}
+
 // writes counts the plane's writes to all members so far.
 func writes(t *testing.T) int {
 	t.Helper()
 	n := 0
 	for _, m := range world.members.Members {
 		for _, r := range requests(t, m.Name) {
-			if r.Stage == "ResponseComplete" && slices.Contains([]string{"create", "update", "patch", "delete", "deletecollection"}, r.Verb) {
+			if r.isWrite() {
 				n++
 			}
 		}
 	}
 	return n
+}
+
+// lastWrites are at most n of each member's last writes, for people to read.
+func lastWrites(t *testing.T, n int) []string {
+	t.Helper()
+	var out []string
+	for _, m := range world.members.Members {
+		var all []string
+		for _, r := range requests(t, m.Name) {
+			if r.isWrite() {
+				all = append(all, fmt.Sprintf("%s: %s %s %s", m.Name, r.StageTimestamp, r.Verb, r.RequestURI))
+			}
+		}
+		out = append(out, all[max(0, len(all)-n):]...)
+	}
+	return out
 }
 
 func TestThereIsOneWatchPerKindAndMemberHoweverManyUnits(t *testing.T) {

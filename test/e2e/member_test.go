@@ -218,6 +218,9 @@ func TestNothingIsWrittenWhileNothingChanges(t *testing.T) {
 	version := w.get("web").GetResourceVersion()
 	time.Sleep(10 * time.Second)
 	if after := writes(t); after != before {
+		for _, line := range lastWrites(t, after-before) {
+			t.Log(line)
+		}
 		t.Errorf("%d writes reached the members while nothing changed", after-before)
 	}
 	if now := w.get("web").GetResourceVersion(); now != version {
@@ -229,7 +232,7 @@ func TestNothingIsWrittenWhileNothingChanges(t *testing.T) {
 // many they had so far.
 func quiet(w *tenant) int {
 	w.Helper()
-	const calm = 3 * time.Second
+	const calm = 7 * time.Second // the namespace controller waits 5 s before it begins
 	n, since := writes(w.T), time.Now()
 	for deadline := time.Now().Add(time.Minute); time.Since(since) < calm; time.Sleep(200 * time.Millisecond) {
 		if time.Now().After(deadline) {
