@@ -392,6 +392,29 @@ func TestAUnitGoesOnlyWhenNothingIsLeftInIt(t *testing.T) {
 	}
 }
 
+func TestAUnitThatGoesTakesNothingOfOthersWithIt(t *testing.T) {
+	p := newPlane(t)
+	p.make("rz00a", nil)
+	p.is("rz00a", topologyv1alpha1.ReasonReady, "")
+	// Somebody has put others' objects in the places of the unit's.
+	alias := p.alias("rz00a.acme-prod.cell")
+	alias.Labels = map[string]string{"of": "somebody else"}
+	p.must(p.Update(t.Context(), alias))
+	claim := &topologyv1alpha1.MemberNamespaceClaim{}
+	p.there(claim, "", "acme-rz00a.hz-1")
+	claim.Spec.Unit.UID = "another"
+	p.must(p.Update(t.Context(), claim))
+	p.must(p.Delete(t.Context(), p.unit("rz00a")))
+	p.must(p.reconcile("rz00a"))
+	if p.there(&topologyv1alpha1.Unit{}, "acme-prod", "rz00a") {
+		t.Fatal("the unit stays")
+	}
+	p.alias("rz00a.acme-prod.cell")
+	if !p.there(claim, "", "acme-rz00a.hz-1") {
+		t.Fatal("another unit's claim is gone")
+	}
+}
+
 func TestAMemberThatGoesLeavesItsUnitsAsTheyAre(t *testing.T) {
 	p := newPlane(t)
 	p.make("rz00a", nil)
