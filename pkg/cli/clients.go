@@ -66,6 +66,8 @@ func clientsFor(config *rest.Config) (*cluster, error) {
 	// A person waits; client-side throttling protects nobody here.
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = 100, 200
+	// Looking whether a namespace is empty lists every kind, also those that an API server warns about.
+	config.WarningHandler = rest.NoWarnings{}
 	dyn, err := dynamic.NewForConfig(config)
 	if err != nil {
 		return nil, err
