@@ -43,32 +43,65 @@ func step(action plan.Action, object, observed *unstructured.Unstructured) *plan
 	return &plan.Step{Unit: "rz00a", Member: "m1", Namespace: "acme", Name: "web", Action: action, Revision: "r1", Object: object, Observed: observed}
 }
 
-func TestWhatAMemberAnswersIsToldAsItIs(t *testing.T) {
-	type world struct {
-		f     *fakeMember
-		there *unstructured.Unstructured // what was seen when the plan was made
+// scene is one call of a step: what was seen when it was planned, what happened since, and what is told of the answer.
+type scene struct {
+	there  func(*fakeMember) *unstructured.Unstructured
+	since  func(*fakeMember)
+	action plan.Action
+	want   plan.Outcome
+	code   string
+	check  func(*testing.T, stage, plan.Result)
+}
+
+type stage struct {
+	f     *fakeMember
+	there *unstructured.Unstructured
+}
+
+func seen(edit ...func(*unstructured.Unstructured)) func(*fakeMember) *unstructured.Unstructured {
+	return func(f *fakeMember) *unstructured.Unstructured { return f.put(webPath, web(edit...).Object) }
+}
+
+func nothing(*fakeMember) *unstructured.Unstructured { return nil }
+
+func play(t *testing.T, scenes map[string]scene) {
+	t.Helper()
+	for name, tc := range scenes {
+		t.Run(name, func(t *testing.T) {
+			f := newFakeMember(t, "m1")
+			there := tc.there(f)
+			if tc.since != nil {
+				tc.since(f)
+			}
+			object := web()
+			if there != nil {
+				object.SetResourceVersion(there.GetResourceVersion())
+			}
+			r := perform(t.Context(), deployments, step(tc.action, object, there), f)
+			if r.Outcome != tc.want || r.Why.Code != tc.code {
+				t.Fatalf("outcome %q, %+v; want %q, code %q", r.Outcome, r.Why, tc.want, tc.code)
+			}
+			if (r.Outcome == plan.Done || r.Outcome == plan.Found) && r.Object == nil {
+				t.Error("without the object")
+			}
+			if tc.check != nil {
+				tc.check(t, stage{f, there}, r)
+			}
+		})
 	}
-	seen := func(edit ...func(*unstructured.Unstructured)) func(*fakeMember) *unstructured.Unstructured {
-		return func(f *fakeMember) *unstructured.Unstructured { return f.put(webPath, web(edit...).Object) }
-	}
-	nothing := func(*fakeMember) *unstructured.Unstructured { return nil }
-	for name, tc := range map[string]struct {
-		there  func(*fakeMember) *unstructured.Unstructured
-		since  func(*fakeMember) // what happened between the look and the call
-		action plan.Action
-		want   plan.Outcome
-		code   string
-		check  func(*testing.T, world, plan.Result)
-	}{
+}
+
+func TestCreations(t *testing.T) {
+	play(t, map[string]scene{
 		"a creation is confirmed with what the member made of it": {there: nothing, action: plan.Create, want: plan.Done,
-			check: func(t *testing.T, w world, r plan.Result) {
+			check: func(t *testing.T, w stage, r plan.Result) {
 				if r.Object.GetUID() == "" || r.Object.GetManagedFields() != nil || w.f.get(webPath) == nil {
 					t.Errorf("%v", r.Object)
 				}
 			}},
 		"a creation makes the namespace if it is not there": {there: nothing, action: plan.Create, want: plan.Done,
 			since: func(f *fakeMember) { delete(f.objects, "/api/v1/namespaces/acme") },
-			check: func(t *testing.T, w world, _ plan.Result) {
+			check: func(t *testing.T, w stage, _ plan.Result) {
 				want := []string{"POST /apis/apps/v1/namespaces/acme/deployments", "POST /api/v1/namespaces", "POST /apis/apps/v1/namespaces/acme/deployments"}
 				if diff := cmp.Diff(want, w.f.heard()); diff != "" {
 					t.Errorf("calls (-want +got):\n%s", diff)
@@ -94,14 +127,14 @@ func TestWhatAMemberAnswersIsToldAsItIs(t *testing.T) {
 					return true
 				}
 			},
-			check: func(t *testing.T, _ world, r plan.Result) {
+			check: func(t *testing.T, _ stage, r plan.Result) {
 				if !strings.Contains(r.Why.Message, "making namespace acme") || !strings.Contains(r.Why.Message, "no new namespaces here") {
 					t.Errorf("%q", r.Why.Message)
 				}
 			}},
 		"something of that name is found, and not touched": {there: nothing, action: plan.Create, want: plan.Found,
 			since: func(f *fakeMember) { f.put(webPath, web().Object) },
-			check: func(t *testing.T, w world, r plan.Result) {
+			check: func(t *testing.T, w stage, r plan.Result) {
 				if r.Object.GetUID() != w.f.get(webPath).GetUID() || count(w.f.heard(), "PUT") > 0 {
 					t.Errorf("%v", r.Object)
 				}
@@ -117,8 +150,13 @@ func TestWhatAMemberAnswersIsToldAsItIs(t *testing.T) {
 					}
 				}
 			}},
+	})
+}
+
+func TestUpdates(t *testing.T) {
+	play(t, map[string]scene{
 		"an update is confirmed": {there: seen(), action: plan.Update, want: plan.Done,
-			check: func(t *testing.T, w world, r plan.Result) {
+			check: func(t *testing.T, w stage, r plan.Result) {
 				if r.Object.GetUID() != w.there.GetUID() || r.Object.GetResourceVersion() == w.there.GetResourceVersion() {
 					t.Errorf("%v", r.Object)
 				}
@@ -127,7 +165,7 @@ func TestWhatAMemberAnswersIsToldAsItIs(t *testing.T) {
 			since: func(f *fakeMember) {
 				f.put(webPath, web(func(u *unstructured.Unstructured) { u.SetUID("uid-2"); u.Object["spec"] = "theirs" }).Object)
 			},
-			check: func(t *testing.T, w world, r plan.Result) {
+			check: func(t *testing.T, w stage, r plan.Result) {
 				if w.f.get(webPath).Object["spec"] != "theirs" || r.Object.Object["spec"] != "theirs" {
 					t.Errorf("%v", r.Object)
 				}
@@ -140,19 +178,24 @@ func TestWhatAMemberAnswersIsToldAsItIs(t *testing.T) {
 					return true
 				}
 			},
-			check: func(t *testing.T, _ world, r plan.Result) {
+			check: func(t *testing.T, _ stage, r plan.Result) {
 				if r.Why.Message != "member m1: spec.selector is immutable" {
 					t.Errorf("%q", r.Why.Message)
 				}
 			}},
+	})
+}
+
+func TestDeletions(t *testing.T) {
+	play(t, map[string]scene{
 		"a deletion that succeeds at once is gone": {there: seen(), action: plan.Delete, want: plan.Gone,
-			check: func(t *testing.T, w world, _ plan.Result) {
+			check: func(t *testing.T, w stage, _ plan.Result) {
 				if w.f.get(webPath) != nil {
 					t.Error("it is still there")
 				}
 			}},
 		"a deletion that a finalizer delays is under way": {there: seen(finalized), action: plan.Delete, want: plan.Done,
-			check: func(t *testing.T, w world, r plan.Result) {
+			check: func(t *testing.T, w stage, r plan.Result) {
 				if r.Object.GetDeletionTimestamp() == nil || r.Object.GetManagedFields() != nil {
 					t.Errorf("%v", r.Object)
 				}
@@ -163,7 +206,7 @@ func TestWhatAMemberAnswersIsToldAsItIs(t *testing.T) {
 		"a deletion of what is gone is gone": {there: seen(), action: plan.Delete, want: plan.Gone, since: func(f *fakeMember) { delete(f.objects, webPath) }},
 		"a deletion never takes what was made anew under the name": {there: seen(), action: plan.Delete, want: plan.Stale,
 			since: func(f *fakeMember) { delete(f.objects, webPath); f.put(webPath, web().Object) },
-			check: func(t *testing.T, w world, _ plan.Result) {
+			check: func(t *testing.T, w stage, _ plan.Result) {
 				if w.f.get(webPath) == nil {
 					t.Error("another's object was deleted")
 				}
@@ -186,8 +229,13 @@ func TestWhatAMemberAnswersIsToldAsItIs(t *testing.T) {
 					return true
 				}
 			}},
+	})
+}
+
+func TestOrphansAndQuestions(t *testing.T) {
+	play(t, map[string]scene{
 		"an orphan loses the plane's marks and nothing else": {there: seen(), action: plan.Orphan, want: plan.Gone,
-			check: func(t *testing.T, w world, _ plan.Result) {
+			check: func(t *testing.T, w stage, _ plan.Result) {
 				left := w.f.get(webPath)
 				if diff := cmp.Diff(map[string]string{"app": "web"}, left.GetLabels()); diff != "" {
 					t.Errorf("labels (-want +got):\n%s", diff)
@@ -198,7 +246,7 @@ func TestWhatAMemberAnswersIsToldAsItIs(t *testing.T) {
 			}},
 		"an orphan that was made anew keeps its marks": {there: seen(), action: plan.Orphan, want: plan.Stale,
 			since: func(f *fakeMember) { delete(f.objects, webPath); f.put(webPath, web().Object) },
-			check: func(t *testing.T, w world, _ plan.Result) {
+			check: func(t *testing.T, w stage, _ plan.Result) {
 				if w.f.get(webPath).GetLabels()[wellknown.ManagedLabel] != "true" {
 					t.Error("another's marks were taken")
 				}
@@ -214,29 +262,7 @@ func TestWhatAMemberAnswersIsToldAsItIs(t *testing.T) {
 				}
 			}},
 		"a step that is no call fails": {there: nothing, action: plan.Hold, want: plan.Failed, code: plan.CodeComputeResourceFailed},
-	} {
-		t.Run(name, func(t *testing.T) {
-			f := newFakeMember(t, "m1")
-			there := tc.there(f)
-			if tc.since != nil {
-				tc.since(f)
-			}
-			object := web()
-			if there != nil {
-				object.SetResourceVersion(there.GetResourceVersion())
-			}
-			r := perform(t.Context(), deployments, step(tc.action, object, there), f)
-			if r.Outcome != tc.want || r.Why.Code != tc.code {
-				t.Fatalf("outcome %q, %+v; want %q, code %q", r.Outcome, r.Why, tc.want, tc.code)
-			}
-			if (r.Outcome == plan.Done || r.Outcome == plan.Found) && r.Object == nil {
-				t.Error("without the object")
-			}
-			if tc.check != nil {
-				tc.check(t, world{f, there}, r)
-			}
-		})
-	}
+	})
 }
 
 func TestPathsOfKindsInEveryGroupAndScope(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -233,7 +232,7 @@ func (o *Object) selector(in map[string]any, key, path string) labels.Selector {
 	}
 	parsed := &metav1.LabelSelector{}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(raw, parsed, true); err != nil {
-		o.fault(path, "%s", inOrder(err))
+		o.fault(path, "%v", err)
 		return nil
 	}
 	s, err := metav1.LabelSelectorAsSelector(parsed)
@@ -258,20 +257,6 @@ func garbledLabels(selector map[string]any) (where, what string) {
 		}
 	}
 	return "", ""
-}
-
-// inOrder words an error that may be several, found in any order.
-func inOrder(err error) string {
-	strict, ok := runtime.AsStrictDecodingError(err)
-	if !ok {
-		return err.Error()
-	}
-	var all []string
-	for _, e := range strict.Errors() {
-		all = append(all, e.Error())
-	}
-	slices.Sort(all)
-	return strings.Join(all, ", ")
 }
 
 // scoped is a selector that admits units of the object's type and namespace only.
