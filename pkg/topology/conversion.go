@@ -112,9 +112,9 @@ func (d direction) spec(s scope, spec map[string]any) {
 	}
 	if list, ok := spec[overrides].([]any); ok {
 		for _, e := range list {
-			if entry, ok := e.(map[string]any); ok {
+			if entry, ok := asEntry(e); ok {
 				say(entry, s, d.override, overrideKeys)
-				tradeKeys(entry, clusterOverrides, topologyOverrides)
+				entry.Trade(clusterOverrides, topologyOverrides)
 			}
 		}
 	}
@@ -125,7 +125,7 @@ func (d direction) spec(s scope, spec map[string]any) {
 func (d direction) lists(s scope, m map[string]any) {
 	if list, ok := m[d.fromList].([]any); ok {
 		for _, e := range list {
-			if entry, ok := e.(map[string]any); ok {
+			if entry, ok := asEntry(e); ok {
 				say(entry, s, d.entry, entryKeys)
 			}
 		}
@@ -135,23 +135,18 @@ func (d direction) lists(s scope, m map[string]any) {
 
 // say says an entry's name in the other form, if the entry has exactly one of the keys, as a string. Any other entry
 // names nothing that could be translated, and stays as it is in both forms.
-func say(entry map[string]any, s scope, to rename, keys []string) {
-	key, found := "", 0
+func say(entry Entry, s scope, to rename, keys []string) {
+	key, name, found, isText := "", "", 0, false
 	for _, k := range keys {
-		if _, ok := entry[k]; ok {
-			key = k
+		if text, ok, has := entry.Text(k); has {
+			key, name, isText = k, text, ok
 			found++
 		}
 	}
-	name, ok := entry[key].(string)
-	if !ok || found != 1 {
-		return
+	if isText && found == 1 {
+		newKey, newName := to(s, key, name)
+		entry.Rename(key, newKey, newName)
 	}
-	newKey, newName := to(s, key, name)
-	if newKey != key {
-		delete(entry, key)
-	}
-	entry[newKey] = newName
 }
 
 // tradeKeys gives each key the value, or the absence, of the other.

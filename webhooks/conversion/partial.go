@@ -17,13 +17,14 @@ type shape struct {
 	fields map[string]*shape
 	items  *shape
 	all    bool // everything below, whatever it is
+	entry  bool // an object to decode as an entry instead of a map
 }
 
 var (
 	text       = &shape{}
 	everything = &shape{all: true}
 
-	entries = &shape{items: &shape{fields: map[string]*shape{"name": text, "clusterName": text, "topologyName": text}}}
+	entries = &shape{items: &shape{entry: true, fields: map[string]*shape{"name": text, "clusterName": text, "topologyName": text}}}
 	places  = &shape{fields: map[string]*shape{
 		"clusters": entries, "topologies": entries, "clusterSelector": everything, "topologySelector": everything,
 	}}
@@ -82,6 +83,9 @@ var (
 type decoder struct {
 	data string
 	pos  int
+
+	fields  []field // of all entries, one after the other
+	entries []entry
 }
 
 func (d *decoder) space() {
@@ -119,6 +123,8 @@ func (d *decoder) expect(c byte) error {
 func (d *decoder) value(s *shape, depth int) (any, error) {
 	start := d.pos
 	switch {
+	case s != nil && d.peek() == '{' && s.entry:
+		return d.entry(s, depth)
 	case s != nil && d.peek() == '{':
 		return d.object(s, depth)
 	case s != nil && d.peek() == '[':
@@ -357,6 +363,8 @@ func encode(out []byte, v any) []byte {
 			out = encode(out, e)
 		}
 		return append(out, ']')
+	case *entry:
+		return v.encode(out)
 	case map[string]any:
 		var room [8]string // most objects are small
 		keys := room[:0]

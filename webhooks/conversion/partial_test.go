@@ -10,6 +10,22 @@ import (
 	"github.com/cellfed/cellfed/test/conversion/objects"
 )
 
+// manyKeys is an entry that is too large to be kept as one, with a key that comes twice.
+const manyKeys = `{"name":"a.acme.cell","k1":1,"k2":1,"k3":1,"k4":1,"k5":1,"k6":1,"k7":1,"k8":1,"k9":1,"k10":1,"k11":1,"k12":1,"k13":1,"k14":1,"k15":1,"k16":1,"k17":1,"k1":2}`
+
+func TestALargeEntryConvertsLikeASmallOne(t *testing.T) {
+	out, err := forms.convert(nil, `{"apiVersion":"g.io/v1beta1","metadata":{"namespace":"acme"},"spec":{"topologyType":"cell"},"status":{"clusters":[{"name":"b.acme.cell"},`+
+		manyKeys+`,{"name":"c.acme.cell"}]}}`, "g.io/v2beta1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"apiVersion":"g.io/v2beta1","metadata":{"namespace":"acme"},"spec":{"topologyType":"cell"},"status":{"topologies":[{"name":"b"},` +
+		strings.Replace(manyKeys, "a.acme.cell", "a", 1) + `,{"name":"c"}]}}`
+	if !sameJSON(t, []byte(want), out) {
+		t.Errorf("it became %s", out)
+	}
+}
+
 // FuzzPartialDecoding holds the decoder against encoding/json: the same bytes are JSON to both, and after decoding and
 // encoding, whatever the shape, they mean the same.
 func FuzzPartialDecoding(f *testing.F) {
@@ -17,6 +33,8 @@ func FuzzPartialDecoding(f *testing.F) {
 		`{}`, `[]`, `null`, `{"spec":{"placement":{"clusters":[{"name":"a.b.cell"}]}}}`, ` { "a" : [ 1 , -0.5e+3 , true ] } `,
 		`{"status":{"clusters":[{"name":"\u00e9\ud83d\ude00\ud800"}]}}`, `{"metadata":{"namespace":"a","namespace":"b"}}`,
 		`{"a":01}`, `{"a":1.}`, `{"a":-}`, `{"a":"\x"}`, "{\"a\":\"\x01\"}", "{\"a\":\"\xff\"}", `{"a":1}}`, `{"a"}`, `{"a":}`, `[1,]`, `{,}`, `tru`, `"`, ``,
+		`{"spec":{"overrides":[{"clusterName":"a","clusterName":"b","x":1,"x":2},{},[],{"clusterName":7,"clusterName":"b.c.d"}]}}`,
+		`{"status":{"clusters":[` + manyKeys + `]}}`, `{"status":{"clusters":[{"name":"a"` + "\n" + `,"name" : null}` + `]}}`,
 		"\x00", "{\"a\":1\x00}", `{"a":1e5,"b":1E-5}`, strings.Repeat("[", 20000),
 	} {
 		f.Add([]byte(s))
