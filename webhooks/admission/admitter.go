@@ -110,6 +110,14 @@ func passes(req *Request) bool {
 		reflect.DeepEqual(req.Old.GetLabels(), req.Object.GetLabels())
 }
 
+// warnUnchanged warns where somebody meant to change a spec and did not.
+func warnUnchanged(req *Request) []string {
+	if req.Subresource != "" || req.Object == nil || req.Object.GetDeletionTimestamp() != nil {
+		return nil
+	}
+	return warnLeft(req)
+}
+
 // Mutate completes the request's object in place.
 func (a *Admitter) Mutate(ctx context.Context, req *Request) error {
 	if passes(req) {
@@ -125,7 +133,7 @@ func (a *Admitter) Mutate(ctx context.Context, req *Request) error {
 // Validate judges the request: an error refuses it, warnings are told to its author.
 func (a *Admitter) Validate(ctx context.Context, req *Request) ([]string, error) {
 	if passes(req) {
-		return nil, nil
+		return warnUnchanged(req), nil
 	}
 	r, ok, err := a.rulesFor(ctx, req)
 	if err != nil || !ok {

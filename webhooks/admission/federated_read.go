@@ -17,6 +17,7 @@ import (
 
 // selection is a placement or a mask.
 type selection struct {
+	key      string // in the spec
 	there    bool
 	named    bool
 	refs     []ref
@@ -70,8 +71,8 @@ func read(obj *unstructured.Unstructured) *view {
 			"units belong to namespaces, and "+obj.GetKind()+" is cluster-scoped: place it by cluster"))
 		return v // no name in it can be judged
 	}
-	v.placement = v.selection(spec["placement"], specPath.Child("placement"))
-	v.mask = v.selection(spec["placementMask"], specPath.Child("placementMask"))
+	v.placement = v.selection(spec, "placement")
+	v.mask = v.selection(spec, "placementMask")
 	v.readOverrides(spec["overrides"], specPath.Child("overrides"))
 	return v
 }
@@ -103,9 +104,10 @@ func (v *view) list(raw any, at *field.Path) ([]any, bool) {
 	return l, ok
 }
 
-func (v *view) selection(raw any, at *field.Path) selection {
-	m, ok := v.object(raw, at)
-	s := selection{there: ok, path: at, listPath: at.Child(v.words.list), selectorPath: at.Child(v.words.selector)}
+func (v *view) selection(spec map[string]any, key string) selection {
+	at := specPath.Child(key)
+	m, ok := v.object(spec[key], at)
+	s := selection{key: key, there: ok, path: at, listPath: at.Child(v.words.list), selectorPath: at.Child(v.words.selector)}
 	var entries []any
 	entries, s.named = v.list(m[topologyWords.list], s.listPath)
 	for i, e := range entries {

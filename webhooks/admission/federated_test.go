@@ -256,6 +256,42 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+func TestWhatKubectlApplyLeavesBehindIsTold(t *testing.T) {
+	const selector = `{"topologySelector":{"matchLabels":{"city":"hangzhou"}}}`
+	for name, c := range map[string]struct{ stored, before, applied, want string }{
+		"an empty mask that is not empty":            {`{"topologies":[{"name":"rz00a"}]}`, "x", `{}`, "spec.placementMask.topologies stays"},
+		"an empty mask over a selector":              {selector, "x", `{}`, "spec.placementMask.topologySelector stays"},
+		"an empty mask that is empty":                {`{}`, "x", `{}`, ""},
+		"a mask of another manager":                  {`{"topologies":[{"name":"rz00a"}]}`, "x", `null`, ""},
+		"the mask that was applied":                  {`{"topologies":[{"name":"rz00a"}]}`, "x", `{"topologies":[{"name":"rz00a"}]}`, ""},
+		"a request that applied nothing":             {`{"topologies":[{"name":"rz00a"}]}`, "", `{}`, ""},
+		"an annotation that is nobody's JSON":        {`{"topologies":[{"name":"rz00a"}]}`, "x", `}`, ""},
+		"an annotation in which the mask is no mask": {`{"topologies":[{"name":"rz00a"}]}`, "x", `"all"`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const key = "kubectl.kubernetes.io/last-applied-configuration"
+			old := inTopologyForm(t, `{"topologyType":"cell","placement":{"topologies":[{"name":"rz00a"}]},"placementMask":`+c.stored+`}`)
+			obj := old.DeepCopy()
+			obj.SetAnnotations(map[string]string{key: `{"spec":{"placement":{"topologies":[{"name":"rz00a"}]},"placementMask":` + c.applied + `}}`})
+			old.SetAnnotations(map[string]string{key: c.before})
+			if c.before == "" {
+				old.SetAnnotations(obj.GetAnnotations())
+			}
+			changed := obj.DeepCopy()
+			changed.Object["spec"].(map[string]any)["template"] = map[string]any{"data": map[string]any{"a": "b"}}
+			for _, obj := range []*unstructured.Unstructured{obj, changed} {
+				warnings, err := newAdmitter(acme()).Validate(context.Background(), requestFor(obj, old))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := strings.Join(warnings, "\n"); c.want == "" && got != "" || !strings.Contains(got, c.want) {
+					t.Errorf("got %q, want %q", got, c.want)
+				}
+			}
+		})
+	}
+}
+
 func TestCompletingAFederatedObject(t *testing.T) {
 	const finalizer = "kubefed.io/sync-controller"
 	complete := func(t *testing.T, req *Request) {

@@ -2,10 +2,12 @@ package admission
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -25,12 +27,59 @@ func (a *Admitter) warnFederated(ctx context.Context, req *Request) []string {
 			out = append(out, fmt.Sprintf("%s is not used, because %s is there: remove one of the two", s.selectorPath, s.listPath))
 		}
 	}
+	out = append(out, warnLeft(req)...)
 	there, ok := a.units(ctx, v)
 	if !ok {
 		return out
 	}
 	out = append(out, v.warnSelectors(there)...)
 	return append(out, v.warnNames(there, inventory(req.Old))...)
+}
+
+// warnLeft tells of what kubectl apply left behind: it takes away only what it said before in the words of the same
+// form, so whoever empties a placement or a mask in the other form has emptied nothing.
+func warnLeft(req *Request) []string {
+	applied := appliedNow(req)
+	if applied == nil {
+		return nil
+	}
+	v := read(req.Object)
+	var out []string
+	for _, s := range []selection{v.placement, v.mask} {
+		if !isEmpty(applied[s.key]) || !s.named && s.selector == nil {
+			continue
+		}
+		stays := s.listPath
+		if !s.named {
+			stays = s.selectorPath
+		}
+		out = append(out, fmt.Sprintf("%s stays, though what was applied is empty there: kubectl apply takes away only what it "+
+			"said before in the same form; use kubectl replace or edit", stays))
+	}
+	return out
+}
+
+// appliedNow is the spec that kubectl apply says it has just applied; nothing if the request is none of its.
+func appliedNow(req *Request) map[string]any {
+	if req.Create || req.Old == nil || req.Kind.Group != wellknown.FederatedGroup || !mayBeFederated(req.Kind.GroupKind()) {
+		return nil
+	}
+	applied := req.Object.GetAnnotations()[corev1.LastAppliedConfigAnnotation]
+	if applied == req.Old.GetAnnotations()[corev1.LastAppliedConfigAnnotation] {
+		return nil
+	}
+	var manifest struct {
+		Spec map[string]any `json:"spec"`
+	}
+	if err := json.Unmarshal([]byte(applied), &manifest); err != nil {
+		return nil // anybody may write annotations
+	}
+	return manifest.Spec
+}
+
+func isEmpty(raw any) bool {
+	m, ok := raw.(map[string]any)
+	return ok && len(m) == 0
 }
 
 // units are the units of the object's namespace and type, or the members, by name.
