@@ -253,6 +253,11 @@ func notOurs(c *computation, s *subject) bool {
 	return false
 }
 
+// unconfirmed stands before the version of a copy in a held unit that the plane wrote but whose write was never
+// recorded. Somebody may have edited it since, and nobody can tell: held, it is kept as it was found; writable, it is
+// written once more.
+const unconfirmed = "unconfirmed-"
+
 // heldUnit is law 7 outside the mask: no write but the repair of the unit's own revision.
 func heldUnit(c *computation, s *subject) bool {
 	if s.writable {
@@ -271,9 +276,17 @@ func heldUnit(c *computation, s *subject) bool {
 		return s.settle(Hold, "", "not placed yet: waiting for the mask")
 	}
 	if observed != nil {
-		if s.step.Version = c.version(s); s.step.Version == s.entry.Version || fresh {
+		v := c.version(s)
+		switch {
+		case fresh:
+			s.step.Version = unconfirmed + v
+		default:
+			s.step.Version = s.entry.Version
+		}
+		if s.step.Version == v || s.step.Version == unconfirmed+v {
 			return s.settle(Keep, "", "held at revision %s by the mask", revision)
 		}
+		s.step.Version = v
 	}
 	if f := s.unit.Failure; f != nil && f.Revision == revision {
 		return s.settle(Wait, f.Code, "%s", f.Message)
@@ -287,7 +300,7 @@ func heldUnit(c *computation, s *subject) bool {
 
 // runs is the revision that a unit runs. The mark in the member was written together with the content, so it knows
 // better than status, which is written afterwards; it is believed only if such a revision was ever made. fresh says
-// that the mark knew better: what is there now is what was confirmed.
+// that the mark knew better, so that nobody knows which version was written.
 func (c *computation) runs(s *subject) (revision string, fresh, settled bool) {
 	recorded := s.entry.Revision
 	if !s.mine {

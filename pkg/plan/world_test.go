@@ -166,7 +166,7 @@ func (w *world) input(o *federated.Object) plan.Input {
 // compute is the carrier's: it fetches contents until nothing is missing.
 func (w *world) compute(in plan.Input) plan.Plan {
 	for {
-		watched := w.violation != nil && (w.late == nil || w.late.IntN(4) == 0)
+		watched := w.violation != nil && (w.late == nil || w.late.IntN(8) == 0)
 		var before, after []byte
 		if watched {
 			before, _ = json.Marshal(in)
