@@ -20,6 +20,14 @@ type request struct {
 // requests are what the plane's service account asked a member so far.
 func requests(t *testing.T, member string) []request {
 	t.Helper()
+	return slices.DeleteFunc(auditLog(t, member), func(r request) bool {
+		return !strings.HasPrefix(r.User.Username, "system:serviceaccount:kube-federation-system:")
+	})
+}
+
+// auditLog is what anybody asked a member so far.
+func auditLog(t *testing.T, member string) []request {
+	t.Helper()
 	f, err := os.Open(world.members.Named(member).AuditLog)
 	if err != nil {
 		t.Fatal(err)
@@ -33,9 +41,7 @@ func requests(t *testing.T, member string) []request {
 		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
 			continue // the last line may be half written
 		}
-		if strings.HasPrefix(r.User.Username, "system:serviceaccount:kube-federation-system:") {
-			out = append(out, r)
-		}
+		out = append(out, r)
 	}
 	if err := lines.Err(); err != nil {
 		t.Fatal(err)

@@ -300,3 +300,48 @@ func TestAKindThatMembersLackIsToldOfThoseMembersAlone(t *testing.T) {
 	}
 	w.kubectl("delete", "ftc/widgets.badinput.example.com", "-n", federation, "--timeout=20s")
 }
+
+func TestAMemberThatIsSlowDelaysNobody(t *testing.T) {
+	proxy := newMolasses(t, east)
+	snail := second(t, "snail", east)
+	snail.endpoint = proxy.endpoint()
+	snail.federate(t)
+	w := newTenant(t, "slow", "good "+west, "slow snail slow-snail")
+	w.at["slow"] = [2]string{east, "slow-snail"} // the same, past the proxy
+	const objects = 10
+	all := func(version string) string {
+		manifest := ""
+		for i := range objects {
+			manifest += "---\n" + w.config(fmt.Sprintf("web-%d", i), version, placed("good", "slow"))
+		}
+		return manifest
+	}
+	w.apply(all("1"))
+	for i := range objects {
+		w.has(fmt.Sprintf("web-%d", i), "good=1", "slow=1")
+		w.told(fmt.Sprintf("web-%d", i), "True")
+	}
+	proxy.slow.Store(true)
+	w.apply(all("2"))
+	w.within(soon, "a release to the healthy unit", func() {
+		for i := range objects {
+			w.has(fmt.Sprintf("web-%d", i), "good=2")
+		}
+	})
+	w.apply(w.config("late", "1", placed("good", "slow")))
+	w.within(soon, "an object that is new", func() { w.has("late", "good=1") })
+	w.eventually(func() error {
+		if e := w.entry("late", "slow"); e["status"] != "ClusterNotReady" {
+			return fmt.Errorf("status of the slow unit is %v, want ClusterNotReady", e)
+		}
+		return nil
+	})
+	w.told("late", "False")
+	proxy.slow.Store(false)
+	for i := range objects {
+		w.has(fmt.Sprintf("web-%d", i), "slow=2")
+	}
+	w.has("late", "slow=1")
+	w.kubectl("delete", "federatedconfigmaps", "--all", "-n", w.ns, "--timeout=20s")
+	w.kubectl("delete", "units", "--all", "-n", w.ns, "--timeout=30s")
+}

@@ -10,7 +10,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -218,4 +221,80 @@ func nestedEntries(u *unstructured.Unstructured) (map[string]map[string]any, boo
 		out[name] = m
 	}
 	return out, found, err
+}
+
+// molasses is a proxy to a member that can be made to pass one byte a second.
+type molasses struct {
+	listener net.Listener
+	target   string
+	slow     atomic.Bool
+	mu       sync.Mutex
+	open     []net.Conn
+}
+
+func newMolasses(t *testing.T, member string) *molasses {
+	t.Helper()
+	target, err := url.Parse(world.members.Named(member).Config.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &molasses{listener: listener, target: target.Host}
+	t.Cleanup(p.close)
+	go p.serve()
+	return p
+}
+
+func (p *molasses) endpoint() string { return "https://" + p.listener.Addr().String() }
+
+func (p *molasses) close() {
+	_ = p.listener.Close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.open {
+		_ = c.Close()
+	}
+}
+
+func (p *molasses) serve() {
+	for {
+		in, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		out, err := net.Dial("tcp", p.target)
+		if err != nil {
+			_ = in.Close()
+			continue
+		}
+		p.mu.Lock()
+		p.open = append(p.open, in, out)
+		p.mu.Unlock()
+		go p.pass(out, in)
+		go p.pass(in, out)
+	}
+}
+
+// pass carries bytes until one side ends, and then ends the other.
+func (p *molasses) pass(to, from net.Conn) {
+	defer to.Close()
+	defer from.Close()
+	buffer := make([]byte, 32<<10)
+	for {
+		room := buffer
+		if p.slow.Load() {
+			room = buffer[:1]
+			time.Sleep(time.Second)
+		}
+		n, err := from.Read(room)
+		if err != nil {
+			return
+		}
+		if _, err := to.Write(room[:n]); err != nil {
+			return
+		}
+	}
 }
