@@ -314,8 +314,12 @@ func TestManyObjectsAtOnceInManyMembers(t *testing.T) {
 				steps := []plan.Step{creation("a", "m1", k.Name), creation("b", "m2", k.Name), creation("c", "m3", k.Name)}
 				results, _ := b.do(t.Context(), k, steps...)
 				done = true
-				for _, r := range results {
-					done = done && (r.Outcome == plan.Done || r.Outcome == plan.Found)
+				for unit, r := range results {
+					if r.Outcome == plan.Failed || r.Outcome == plan.Stale {
+						t.Errorf("%s of %s: %+v", unit, k, r)
+						return
+					}
+					done = done && r.Outcome != plan.Pending
 				}
 			}
 		})
