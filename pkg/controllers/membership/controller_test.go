@@ -54,7 +54,7 @@ func newPlane(t *testing.T) *plane {
 	t.Cleanup(cancel)
 	p.fleet = member.NewFleet(ctx, member.Options{})
 	p.ctl = New(p.Client, p.fleet, p.events, Options{
-		Period: 200 * time.Millisecond, Timeout: 150 * time.Millisecond,
+		Period: 200 * time.Millisecond, Timeout: 5 * time.Second, // a busy machine is no sick member
 		SuspicionPeriod: 10 * time.Millisecond, RecoveryPeriod: 20 * time.Millisecond,
 	})
 	go func() {
@@ -149,13 +149,13 @@ func TestAHealthyMemberIsReadyAndConnectedAndThenNothingIsWritten(t *testing.T) 
 func TestALostMemberIsNoticedLongBeforeItsPeriodAndItsReturnToo(t *testing.T) {
 	s := membertest.New(t)
 	p := newPlane(t)
-	p.ctl.opts.Period = time.Hour
+	p.ctl.opts.Period, p.ctl.opts.Timeout = time.Hour, 500*time.Millisecond
 	p.register("a", s.URL, s.CA(), membertest.Token)
 	p.becomes("a", isReady)
 	s.Freeze()
 	p.fleet.Suspect("a")
 	p.becomes("a", isOffline)
-	if m := *find(p.status("a").Status.Conditions, "Ready").Message; !strings.Contains(m, "no answer within 150ms") {
+	if m := *find(p.status("a").Status.Conditions, "Ready").Message; !strings.Contains(m, "no answer within 500ms") {
 		t.Fatalf("the message is %q", m)
 	}
 	var not *member.NotConnectedError
@@ -164,9 +164,7 @@ func TestALostMemberIsNoticedLongBeforeItsPeriodAndItsReturnToo(t *testing.T) {
 	}
 	s.Thaw()
 	p.becomes("a", isReady)
-	if _, err := p.fleet.Member("a"); err != nil {
-		t.Fatal(err)
-	}
+	p.eventually("the fleet is connected with it", func() bool { _, err := p.fleet.Member("a"); return err == nil })
 }
 
 func TestFailuresBelowTheThresholdAreNotTold(t *testing.T) {
