@@ -1,11 +1,13 @@
 // Command crdgen finishes what controller-gen wrote: our types embed KubeFed's, so controller-gen finds KubeFed's own
-// roots of the same group and version too and lists them as second versions. Only the stored one is ours.
+// roots of the same group and version too: it lists them as second versions, and mixes their table columns with ours.
+// Only the stored version is ours, and of two columns that show the same only the one with a proper heading.
 package main
 
 import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"sigs.k8s.io/yaml"
 )
@@ -52,10 +54,26 @@ func keepStoredVersions(file string) error {
 	if len(kept) != 1 {
 		return fmt.Errorf("%d stored versions, want one", len(kept))
 	}
+	stored := kept[0].(map[string]any)
+	if columns, ok := stored["additionalPrinterColumns"].([]any); ok {
+		stored["additionalPrinterColumns"] = ourColumns(columns)
+	}
 	spec["versions"] = kept
 	out, err := yaml.Marshal(crd)
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(file, out, 0o644)
+}
+
+// ourColumns leaves out KubeFed's columns: their headings are in lower case.
+func ourColumns(columns []any) []any {
+	var out []any
+	for _, c := range columns {
+		name, _ := c.(map[string]any)["name"].(string)
+		if name != strings.ToLower(name) {
+			out = append(out, c)
+		}
+	}
+	return out
 }
