@@ -209,4 +209,17 @@ func TestFederatedTypeConfigs(t *testing.T) {
 		_, err = admit(t, obj, make())
 		wantFault(t, err, "spec.targetType", "immutable")
 	})
+	t.Run("a group that is empty is one that is left out", func(t *testing.T) {
+		// kubectl stores what its user wrote, and clients with Go types leave out what is empty.
+		wrote := typeConfig(t, "secrets", secrets+`}`)
+		if _, err := admit(t, wrote, nil); err != nil {
+			t.Fatal(err)
+		}
+		writes := wrote.DeepCopy()
+		_ = unstructured.SetNestedField(wrote.Object, "", "spec", "targetType", "group")
+		unstructured.RemoveNestedField(writes.Object, "spec", "targetType", "group")
+		writes.SetLabels(map[string]string{"a": "b"})
+		_, err := admit(t, writes, wrote)
+		wantFault(t, err, "", "")
+	})
 }

@@ -176,6 +176,20 @@ func judgeResource(r *kubefedv1beta1.APIResource, at *field.Path) field.ErrorLis
 	return errs
 }
 
+// sameResource compares as clients with Go types write: what is empty and what is left out are the same.
+func sameResource(now, was any) bool {
+	n, nowOK := now.(map[string]any)
+	w, wasOK := was.(map[string]any)
+	if !nowOK || !wasOK {
+		return reflect.DeepEqual(now, was)
+	}
+	var a, b kubefedv1beta1.APIResource
+	if runtime.DefaultUnstructuredConverter.FromUnstructured(n, &a) != nil || runtime.DefaultUnstructuredConverter.FromUnstructured(w, &b) != nil {
+		return reflect.DeepEqual(now, was)
+	}
+	return a == b
+}
+
 // compareTypeConfig holds that a type stays what it is, and that a federated kind has one config.
 func (a *Admitter) compareTypeConfig(ctx context.Context, req *Request) ([]fault, error) {
 	var faults []fault
@@ -185,7 +199,7 @@ func (a *Admitter) compareTypeConfig(ctx context.Context, req *Request) ([]fault
 		}
 		now, _, _ := unstructured.NestedFieldNoCopy(req.Object.Object, "spec", key)
 		was, _, _ := unstructured.NestedFieldNoCopy(req.Old.Object, "spec", key)
-		if was != nil && !reflect.DeepEqual(now, was) {
+		if was != nil && !sameResource(now, was) {
 			faults = append(faults, newFault(key+" changed", field.Forbidden(specPath.Child(key),
 				"is immutable: objects of the type may stand. Delete the FederatedTypeConfig and make another one")))
 		}
