@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/cellfed/cellfed/pkg/federated"
 	"github.com/cellfed/cellfed/pkg/plan"
 )
 
@@ -281,5 +282,28 @@ func TestLookingAgainWritesNothing(t *testing.T) {
 				t.Errorf("%d status writes; in the end it differs: %t\n%s", w.statusWrites, !reflect.DeepEqual(before, w.object), strings.Join(w.deeds, "\n"))
 			}
 		})
+	}
+}
+
+// While a member is being read, what was said of a unit stays, but for one thing: a unit that has just left the
+// placement is not as asked, and nobody may be told that it is.
+func TestAUnitThatLeftThePlacementWhileItsMemberIsReadIsNotAsAsked(t *testing.T) {
+	w := newWorld()
+	for _, line := range []string{"unit a appears on hz-1", "unit b appears on hz-2", "place a b"} {
+		if err := w.say(line); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.rest()
+	if err := w.say("the plane restarts and place a"); err != nil {
+		t.Fatal(err)
+	}
+	w.round()
+	status := federated.Read(w.object).Status
+	if e, _ := status.Unit("b" + cellTail); e.Code != plan.CodePending {
+		t.Errorf("the unit that left: %+v", e)
+	}
+	if c, _ := status.Condition("Propagation"); c.Status != "False" {
+		t.Errorf("Propagation while a copy is still there: %+v", c)
 	}
 }
