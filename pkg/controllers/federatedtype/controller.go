@@ -40,6 +40,9 @@ type TypeConfig struct {
 	// Namespaced: the target lives in namespaces. FederatedNamespaced: so does the federated object.
 	Namespaced, FederatedNamespaced bool
 	CollectStatus                   bool
+	// OnlyDeletions: of a type that is disabled, objects that are being deleted are still brought to their end, and
+	// nothing else is done. A finalizer that nobody takes off would keep them, and their namespaces, for ever.
+	OnlyDeletions bool
 }
 
 // Types starts and stops the propagation of types.
@@ -229,17 +232,18 @@ func established(crd *apiextensionsv1.CustomResourceDefinition) bool {
 // carry starts or stops the type's propagation: exactly one propagator, ours or KubeFed's. A definition that is not
 // as it should be (yet) starts nothing, and stops nothing either: what is propagated must go on to be deleted.
 func (r *Reconciler) carry(ctx context.Context, ftc *corev1beta1.FederatedTypeConfig, served metav1.Condition) (bool, error) {
-	if ftc.Spec.Propagation != kubefedv1beta1.PropagationEnabled || ftc.Spec.Propagator == corev1beta1.PropagatorKubeFed {
+	t := typeConfig(ftc)
+	if ftc.Spec.Propagator == corev1beta1.PropagatorKubeFed || t.OnlyDeletions && served.Status != metav1.ConditionTrue {
 		r.Types.Stop(ftc.Name)
 		return false, nil
 	}
 	if served.Status != metav1.ConditionTrue {
 		return r.Types.Running(ftc.Name), nil
 	}
-	if err := r.Types.Start(ctx, typeConfig(ftc)); err != nil {
+	if err := r.Types.Start(ctx, t); err != nil {
 		return false, fmt.Errorf("starting propagation of %s: %w", ftc.Name, err)
 	}
-	return r.Types.Running(ftc.Name), nil
+	return r.Types.Running(ftc.Name) && !t.OnlyDeletions, nil
 }
 
 func typeConfig(ftc *corev1beta1.FederatedTypeConfig) TypeConfig {
@@ -254,6 +258,7 @@ func typeConfig(ftc *corev1beta1.FederatedTypeConfig) TypeConfig {
 		Namespaced:          target.Scope == apiextensionsv1.NamespaceScoped,
 		FederatedNamespaced: target.Scope == apiextensionsv1.NamespaceScoped || ftc.Name == namespaces,
 		CollectStatus:       collect == nil || *collect == kubefedv1beta1.StatusCollectionEnabled,
+		OnlyDeletions:       ftc.Spec.Propagation != kubefedv1beta1.PropagationEnabled,
 	}
 }
 

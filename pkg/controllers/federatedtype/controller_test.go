@@ -250,6 +250,34 @@ func TestThereIsNeverMoreThanOnePropagator(t *testing.T) {
 	}
 }
 
+func TestObjectsOfADisabledTypeAreStillBroughtToTheirEndButNotKubeFeds(t *testing.T) {
+	p := newPlane(t)
+	p.served()
+	ftc := p.ftc()
+	ftc.Spec.Propagation = kubefedv1beta1.PropagationDisabled
+	p.must(p.Update(t.Context(), ftc))
+	p.reconcile()
+	if got, there := p.types[ftcKey.Name]; !there || !got.OnlyDeletions {
+		t.Errorf("carried: %v, %+v, want deletions only", there, got)
+	}
+	if got := p.ftc().Status.PropagationController; got != kubefedv1beta1.ControllerStatusNotRunning {
+		t.Errorf("status says %s", got)
+	}
+	ftc = p.ftc()
+	ftc.Spec.Propagator = corev1beta1.PropagatorKubeFed
+	p.must(p.Update(t.Context(), ftc))
+	p.reconcile()
+	p.running(kubefedv1beta1.ControllerStatusNotRunning)
+	ftc = p.ftc()
+	ftc.Spec.Propagation, ftc.Spec.Propagator = kubefedv1beta1.PropagationEnabled, ""
+	p.must(p.Update(t.Context(), ftc))
+	p.reconcile()
+	p.running(kubefedv1beta1.ControllerStatusRunning)
+	if p.types[ftcKey.Name].OnlyDeletions {
+		t.Error("an enabled type is carried for deletions only")
+	}
+}
+
 func TestADeletedTypeStopsAndLeavesItsDefinition(t *testing.T) {
 	p := newPlane(t)
 	p.served()

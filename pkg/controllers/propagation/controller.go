@@ -29,6 +29,8 @@ type Type struct {
 	// Namespaced: the target lives in namespaces. FederatedNamespaced: the federated object does.
 	Namespaced, FederatedNamespaced bool
 	CollectStatus                   bool
+	// OnlyDeletions: objects that are being deleted are brought to their end, and nothing else is done.
+	OnlyDeletions bool
 }
 
 // Options are what propagation works with.

@@ -38,6 +38,9 @@ func (k *carrier) Reconcile(ctx context.Context, key objectKey) (time.Duration, 
 	if object.Deleting && !object.HasFinalizer {
 		return 0, nil // others' finalizers; ours has done its part
 	}
+	if k.typ.OnlyDeletions && !object.Deleting {
+		return 0, nil
+	}
 	facts, err := k.gather(ctx, object) // reads only
 	if err != nil {
 		return 0, fmt.Errorf("gathering what concerns %s: %w", key, err)
