@@ -42,11 +42,17 @@ type Executor struct {
 	// wake is told the key of an object that should be looked at again.
 	wake func(Key)
 
-	mu      sync.Mutex
-	members map[string]*lane
+	mu    sync.Mutex
+	lanes map[route]*lane
+	// calls under way by type, so that they can be cancelled.
+	calls    map[string]map[int]context.CancelFunc
+	lastCall int
 }
 
-// lane is the traffic to one member.
+// route is the way of one type's calls to one member: what hangs in one type must not slow down another.
+type route struct{ member, typ string }
+
+// lane is the traffic on one route.
 type lane struct {
 	underWay int
 	slow     bool         // did not answer within the patience lately
@@ -68,7 +74,7 @@ func NewExecutor(ledger *Ledger, wake func(Key), opts Options) *Executor {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	return &Executor{opts: opts, ledger: ledger, wake: wake, members: map[string]*lane{}}
+	return &Executor{opts: opts, ledger: ledger, wake: wake, lanes: map[route]*lane{}, calls: map[string]map[int]context.CancelFunc{}}
 }
 
 // answer is a result on its way from the call to whoever still waits for it.
@@ -84,8 +90,8 @@ func (e *Executor) Do(ctx context.Context, key Key, gvr schema.GroupVersionResou
 ) map[string]plan.Result {
 	results := map[string]plan.Result{}
 	answers := make(chan answer, len(p.Steps))
-	open := map[string]string{} // unit → member
-	left := &atomic.Bool{}      // nobody waits for answers any more
+	open := map[string]route{} // by unit
+	left := &atomic.Bool{}     // nobody waits for answers any more
 	for i := range p.Steps {
 		step := &p.Steps[i]
 		if !step.Action.Writes() && step.Action != plan.Confirm {
@@ -98,7 +104,7 @@ func (e *Executor) Do(ctx context.Context, key Key, gvr schema.GroupVersionResou
 		}
 		results[step.Unit] = plan.Result{Outcome: plan.Pending}
 		if e.start(key, gvr, step, conn, answers, left) {
-			open[step.Unit] = step.Member
+			open[step.Unit] = route{conn.Name(), key.Type}
 		}
 	}
 	e.collect(ctx, open, answers, results, left)
@@ -106,7 +112,7 @@ func (e *Executor) Do(ctx context.Context, key Key, gvr schema.GroupVersionResou
 }
 
 // collect waits for answers: as long as its patience for members that used to answer, not at all for others.
-func (e *Executor) collect(ctx context.Context, open map[string]string, answers <-chan answer, results map[string]plan.Result, left *atomic.Bool) {
+func (e *Executor) collect(ctx context.Context, open map[string]route, answers <-chan answer, results map[string]plan.Result, left *atomic.Bool) {
 	defer func() {
 		left.Store(true)
 		for { // what has come by now is welcome; what comes later wakes the object
@@ -137,22 +143,22 @@ func (e *Executor) collect(ctx context.Context, open map[string]string, answers 
 	}
 }
 
-func (e *Executor) worthWaiting(open map[string]string) bool {
+func (e *Executor) worthWaiting(open map[string]route) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, m := range open {
-		if l := e.members[m]; l == nil || !l.slow {
+		if l := e.lanes[m]; l == nil || !l.slow {
 			return true
 		}
 	}
 	return false
 }
 
-func (e *Executor) markSlow(open map[string]string) {
+func (e *Executor) markSlow(open map[string]route) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, m := range open {
-		if l := e.members[m]; l != nil {
+		if l := e.lanes[m]; l != nil {
 			l.slow = true
 		}
 	}
@@ -162,18 +168,19 @@ func (e *Executor) markSlow(open map[string]string) {
 func (e *Executor) start(key Key, gvr schema.GroupVersionResource, step *plan.Step, conn Connection,
 	answers chan<- answer, left *atomic.Bool,
 ) bool {
-	if !e.enter(conn.Name(), key) {
+	way := route{conn.Name(), key.Type}
+	if !e.enter(way, key) {
 		return false
 	}
-	if !e.ledger.begin(key, step.Unit) {
-		e.leave(conn.Name(), nil)
+	if !e.ledger.begin(key, step.Unit, conn.Name()) {
+		e.leave(way, nil)
 		return false
 	}
 	go func() {
 		began := e.opts.Now()
-		ctx, cancel := context.WithTimeout(conn.Context(), e.opts.CallTimeout)
-		defer cancel()
-		result := perform(ctx, gvr, step, conn)
+		ctx, done := e.call(conn.Context(), key.Type)
+		defer done()
+		result := performSafely(ctx, gvr, step, conn)
 		revision := ""
 		if step.Action == plan.Create || step.Action == plan.Update {
 			revision = step.Revision
@@ -181,7 +188,7 @@ func (e *Executor) start(key Key, gvr schema.GroupVersionResource, step *plan.St
 		now := e.opts.Now()
 		e.ledger.end(key, step.Unit, revision, result, now)
 		took := now.Sub(began)
-		e.leave(conn.Name(), &took)
+		e.leave(way, &took)
 		answers <- answer{step.Unit, result} // never blocks: there is room for every step
 		if left.Load() {
 			e.wake(key)
@@ -190,19 +197,66 @@ func (e *Executor) start(key Key, gvr schema.GroupVersionResource, step *plan.St
 	return true
 }
 
-func (e *Executor) lane(member string) *lane {
-	l := e.members[member]
+// call is the context of one call. Calls outlive the look that began them, but not the carrying of their type.
+func (e *Executor) call(life context.Context, typ string) (context.Context, func()) {
+	ctx, cancel := context.WithTimeout(life, e.opts.CallTimeout)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.lastCall++
+	id := e.lastCall
+	if e.calls[typ] == nil {
+		e.calls[typ] = map[int]context.CancelFunc{}
+	}
+	e.calls[typ][id] = cancel
+	return ctx, func() {
+		cancel()
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		delete(e.calls[typ], id)
+	}
+}
+
+// Drain cancels the calls of a type whose carrying has ended, and returns when none is under way any more.
+func (e *Executor) Drain(typ string) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for e.cancelCalls(typ); e.busy(typ); e.cancelCalls(typ) {
+		<-tick.C
+	}
+}
+
+func (e *Executor) cancelCalls(typ string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, cancel := range e.calls[typ] {
+		cancel()
+	}
+}
+
+func (e *Executor) busy(typ string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for way, l := range e.lanes {
+		if way.typ == typ && l.underWay > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (e *Executor) lane(way route) *lane {
+	l := e.lanes[way]
 	if l == nil {
 		l = &lane{waiting: map[Key]bool{}}
-		e.members[member] = l
+		e.lanes[way] = l
 	}
 	return l
 }
 
-func (e *Executor) enter(member string, key Key) bool {
+func (e *Executor) enter(way route, key Key) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	l := e.lane(member)
+	l := e.lane(way)
 	if l.underWay >= e.opts.CallsPerMember {
 		l.waiting[key] = true
 		return false
@@ -214,9 +268,9 @@ func (e *Executor) enter(member string, key Key) bool {
 // leave makes room in a member's lane and wakes as many objects as there is room for; when nothing is under way any
 // more, all of them. Some may have nothing to do there by now, and would wake nobody in turn. Took is nil for a call
 // that was not made.
-func (e *Executor) leave(member string, took *time.Duration) {
+func (e *Executor) leave(way route, took *time.Duration) {
 	e.mu.Lock()
-	l := e.lane(member)
+	l := e.lane(way)
 	l.underWay--
 	if took != nil {
 		l.slow = *took > e.opts.Patience

@@ -180,13 +180,13 @@ func TestAMemberThatHangsCostsOnePatienceOnceAndNoneAfterwards(t *testing.T) {
 func (b *bench) busy(member string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.lane(member).underWay > 0
+	return b.lane(route{member, named("").Type}).underWay > 0
 }
 
 func (b *bench) slow(member string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.lane(member).slow
+	return b.lane(route{member, named("").Type}).slow
 }
 
 func TestCallsToOneMemberAreBoundedAndRoomWakesWhoWaits(t *testing.T) {

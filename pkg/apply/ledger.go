@@ -36,6 +36,8 @@ type Ledger struct {
 }
 
 type line struct {
+	member   string // that the last call went to
+	moved    int    // conflicts in a row
 	inFlight bool
 	vanished bool // the watch showed that the object went while the call was under way
 	sight    *unstructured.Unstructured
@@ -60,6 +62,8 @@ type Recollection struct {
 	Failure *plan.Failure
 	// Until is when the failure may be repeated; zero without one.
 	Until time.Time
+	// Expires is when Observed, which the watch has not shown yet, is not believed any longer; zero when it has.
+	Expires time.Time
 }
 
 // Recall says what is known of a unit now; watched is what the watch shows (nil = nothing).
@@ -78,7 +82,7 @@ func (l *Ledger) Recall(key Key, unit string, watched *unstructured.Unstructured
 		}
 		switch old := now.Sub(e.seen) > life; {
 		case !old:
-			r.Observed = e.sight
+			r.Observed, r.Expires = e.sight, e.seen.Add(life)
 		case isWatched(e.sight):
 			e.sight = nil
 		default:
@@ -137,12 +141,14 @@ func (l *Ledger) Forget(key Key) {
 	delete(l.units, key)
 }
 
-// ForgetFailures lets the failures in a unit's member be repeated at once: the member came back.
-func (l *Ledger) ForgetFailures(key Key) {
+// ForgetFailures lets the failures in a member be repeated at once: it came back, or went.
+func (l *Ledger) ForgetFailures(key Key, member string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, e := range l.units[key] {
-		e.failure, e.failures = nil, 0
+		if e.member == member {
+			e.failure, e.failures = nil, 0
+		}
 	}
 }
 
@@ -161,14 +167,14 @@ func (l *Ledger) line(key Key, unit string) *line {
 }
 
 // begin marks a call as under way; false if there is one already.
-func (l *Ledger) begin(key Key, unit string) bool {
+func (l *Ledger) begin(key Key, unit, member string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.line(key, unit)
 	if e.inFlight {
 		return false
 	}
-	e.inFlight, e.vanished = true, false
+	e.inFlight, e.vanished, e.member = true, false, member
 	return true
 }
 
@@ -181,6 +187,9 @@ func (l *Ledger) end(key Key, unit, revision string, r plan.Result, now time.Tim
 		return // the object was forgotten meanwhile
 	}
 	e.inFlight = false
+	if r = e.patient(r); r.Outcome != plan.Failed && r.Outcome != plan.Found && r.Outcome != plan.Stale {
+		e.moved = 0
+	}
 	switch r.Outcome {
 	case plan.Done, plan.Found:
 		e.sight, e.seen = r.Object, now
@@ -199,6 +208,21 @@ func (l *Ledger) end(key Key, unit, revision string, r plan.Result, now time.Tim
 		e.failure = &plan.Failure{Why: r.Why, Revision: revision}
 		e.until = now.Add(pause(e.failures))
 	}
+}
+
+// movedTooOften is how many times in a row a member may answer a write with "it changed meanwhile".
+const movedTooOften = 6
+
+// patient turns the last of too many conflicts in a row into the failure that it is: something in the member, a webhook
+// for instance, does not let the write through, and says so only there.
+func (e *line) patient(r plan.Result) plan.Result {
+	if (r.Outcome != plan.Found && r.Outcome != plan.Stale) || r.Why.Code == "" {
+		return r
+	}
+	if e.moved++; e.moved < movedTooOften {
+		return r
+	}
+	return plan.Result{Outcome: plan.Failed, Why: r.Why}
 }
 
 func pause(failures int) time.Duration {

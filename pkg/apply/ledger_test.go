@@ -30,7 +30,7 @@ func object(uid, version string, labels ...string) *unstructured.Unstructured {
 }
 
 func ended(l *Ledger, r plan.Result, at time.Time) {
-	l.begin(key, "a")
+	l.begin(key, "a", "m1")
 	l.end(key, "a", "r1", r, at)
 }
 
@@ -105,7 +105,7 @@ func TestTheEchoOfACallWakesNobody(t *testing.T) {
 // back the sight of an object that is gone.
 func TestAnObjectThatWentWhileACallWasUnderWayIsNotRemembered(t *testing.T) {
 	l := NewLedger()
-	l.begin(key, "a")
+	l.begin(key, "a", "m1")
 	if !l.Watched(key, "a", nil) {
 		t.Error("its end was taken for an echo")
 	}
@@ -164,7 +164,7 @@ func TestAMembersReturnForgivesFailuresAndForgetsNoSight(t *testing.T) {
 	ended(l, plan.Result{Outcome: plan.Done, Object: object("u1", "10")}, start)
 	ended(l, plan.Result{Outcome: plan.Failed, Why: plan.Why{Code: "X"}}, start)
 	ended(l, plan.Result{Outcome: plan.Failed, Why: plan.Why{Code: "X"}}, start)
-	l.ForgetFailures(key)
+	l.ForgetFailures(key, "m1")
 	r := l.Recall(key, "a", nil, start)
 	if r.Failure != nil || r.Observed == nil {
 		t.Errorf("%+v", r)
@@ -181,17 +181,17 @@ func TestAMembersReturnForgivesFailuresAndForgetsNoSight(t *testing.T) {
 
 func TestOneCallPerUnitAtATime(t *testing.T) {
 	l := NewLedger()
-	if !l.begin(key, "a") || l.begin(key, "a") {
+	if !l.begin(key, "a", "m1") || l.begin(key, "a", "m1") {
 		t.Error("two calls for one unit")
 	}
-	if !l.begin(key, "b") {
+	if !l.begin(key, "b", "m1") {
 		t.Error("another unit has to wait")
 	}
 	if !l.Recall(key, "a", nil, start).InFlight {
 		t.Error("nobody can see it")
 	}
 	l.end(key, "a", "", plan.Result{Outcome: plan.Gone}, start)
-	if l.Recall(key, "a", nil, start).InFlight || !l.begin(key, "a") {
+	if l.Recall(key, "a", nil, start).InFlight || !l.begin(key, "a", "m1") {
 		t.Error("it does not end")
 	}
 }
@@ -203,13 +203,13 @@ func TestALedgerIsUsedByManyAtOnce(t *testing.T) {
 		all.Go(func() {
 			k := Key{Name: fmt.Sprint(w % 4)}
 			for i := range 200 {
-				if l.begin(k, "a") {
+				if l.begin(k, "a", "m1") {
 					outcome := []plan.Outcome{plan.Done, plan.Failed, plan.Gone, plan.Stale}[i%4]
 					l.end(k, "a", "", plan.Result{Outcome: outcome, Object: object("u1", fmt.Sprint(i))}, start)
 				}
 				l.Watched(k, "a", object("u1", fmt.Sprint(i)))
 				l.Recall(k, "a", nil, start)
-				l.ForgetFailures(k)
+				l.ForgetFailures(k, "m1")
 				if i%50 == 0 {
 					l.Forget(k)
 				}
@@ -217,4 +217,28 @@ func TestALedgerIsUsedByManyAtOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+func TestAMemberThatAlwaysAnswersThatItChangedIsAFailureInTheEnd(t *testing.T) {
+	l, now := NewLedger(), time.Now()
+	moved := plan.Result{Outcome: plan.Stale, Why: plan.Why{Code: plan.CodeUpdateFailed, Message: "the webhook's own words"}}
+	for range movedTooOften - 1 {
+		l.begin(key, "a", "m1")
+		l.end(key, "a", "r1", moved, now)
+	}
+	if r := l.Recall(key, "a", nil, now); r.Failure != nil {
+		t.Fatalf("too soon: %+v", r.Failure)
+	}
+	l.begin(key, "a", "m1")
+	l.end(key, "a", "r1", moved, now)
+	if r := l.Recall(key, "a", nil, now); r.Failure == nil || r.Failure.Message != moved.Why.Message || r.Failure.Revision != "r1" {
+		t.Fatalf("after %d times: %+v", movedTooOften, r.Failure)
+	}
+	l.begin(key, "a", "m1")
+	l.end(key, "a", "r1", plan.Result{Outcome: plan.Done, Object: web()}, now)
+	l.begin(key, "a", "m1")
+	l.end(key, "a", "r1", moved, now)
+	if r := l.Recall(key, "a", nil, now); r.Failure != nil {
+		t.Errorf("a write that went through starts the count anew: %+v", r.Failure)
+	}
 }

@@ -22,6 +22,16 @@ import (
 // fieldManager names the plane in the members' managedFields.
 const fieldManager = "cellfed"
 
+// performSafely turns a panic into a failure of the one step that caused it.
+func performSafely(ctx context.Context, gvr schema.GroupVersionResource, step *plan.Step, conn Connection) (result plan.Result) {
+	defer func() {
+		if p := recover(); p != nil {
+			result = failure(fmt.Errorf("panic: %v", p), plan.CodeComputeResourceFailed, plan.CodeComputeResourceFailed, step)
+		}
+	}()
+	return perform(ctx, gvr, step, conn)
+}
+
 // perform makes the one call that a step asks for.
 func perform(ctx context.Context, gvr schema.GroupVersionResource, step *plan.Step, conn Connection) plan.Result {
 	resource := dynamic.ResourceInterface(conn.Dynamic().Resource(gvr))
@@ -85,7 +95,11 @@ func update(ctx context.Context, step *plan.Step, resource dynamic.ResourceInter
 	case err == nil:
 		return plan.Result{Outcome: plan.Done, Object: strip(made)}
 	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
-		return look(ctx, step, resource)
+		r := look(ctx, step, resource)
+		if r.Outcome != plan.Failed {
+			r.Why = failure(err, plan.CodeUpdateFailed, plan.CodeUpdateTimedOut, step).Why
+		}
+		return r
 	}
 	return failure(err, plan.CodeUpdateFailed, plan.CodeUpdateTimedOut, step)
 }
@@ -130,7 +144,7 @@ func remove(ctx context.Context, gvr schema.GroupVersionResource, step *plan.Ste
 	case apierrors.IsNotFound(err):
 		return plan.Result{Outcome: plan.Gone}
 	case apierrors.IsConflict(err):
-		return plan.Result{Outcome: plan.Stale}
+		return plan.Result{Outcome: plan.Stale, Why: failure(err, plan.CodeDeletionFailed, plan.CodeDeletionTimedOut, step).Why}
 	case err != nil:
 		return failure(err, plan.CodeDeletionFailed, plan.CodeDeletionTimedOut, step)
 	}

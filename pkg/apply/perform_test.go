@@ -161,7 +161,7 @@ func TestUpdates(t *testing.T) {
 					t.Errorf("%v", r.Object)
 				}
 			}},
-		"an update of what changed meanwhile writes nothing": {there: seen(), action: plan.Update, want: plan.Found,
+		"an update of what changed meanwhile writes nothing": {there: seen(), action: plan.Update, want: plan.Found, code: plan.CodeUpdateFailed,
 			since: func(f *fakeMember) {
 				f.put(webPath, web(func(u *unstructured.Unstructured) { u.SetUID("uid-2"); u.Object["spec"] = "theirs" }).Object)
 			},
@@ -170,7 +170,7 @@ func TestUpdates(t *testing.T) {
 					t.Errorf("%v", r.Object)
 				}
 			}},
-		"an update of what is gone is stale": {there: seen(), action: plan.Update, want: plan.Stale, since: func(f *fakeMember) { delete(f.objects, webPath) }},
+		"an update of what is gone is stale": {there: seen(), action: plan.Update, want: plan.Stale, code: plan.CodeUpdateFailed, since: func(f *fakeMember) { delete(f.objects, webPath) }},
 		"an update that is refused fails": {there: seen(), action: plan.Update, want: plan.Failed, code: plan.CodeUpdateFailed,
 			since: func(f *fakeMember) {
 				f.answer = func(w http.ResponseWriter, _ string) bool {
@@ -204,7 +204,7 @@ func TestDeletions(t *testing.T) {
 				}
 			}},
 		"a deletion of what is gone is gone": {there: seen(), action: plan.Delete, want: plan.Gone, since: func(f *fakeMember) { delete(f.objects, webPath) }},
-		"a deletion never takes what was made anew under the name": {there: seen(), action: plan.Delete, want: plan.Stale,
+		"a deletion never takes what was made anew under the name": {there: seen(), action: plan.Delete, want: plan.Stale, code: plan.CodeDeletionFailed,
 			since: func(f *fakeMember) { delete(f.objects, webPath); f.put(webPath, web().Object) },
 			check: func(t *testing.T, w stage, _ plan.Result) {
 				if w.f.get(webPath) == nil {

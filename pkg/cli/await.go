@@ -17,18 +17,44 @@ import (
 
 const (
 	pollPeriod = 200 * time.Millisecond
-	// tokenPatience is how long a member may take to fill a token secret where the user does not say it.
-	tokenPatience = 30 * time.Second
+	// makingPatience is how long a member may take to fill a token secret, or to let go of what is in the way, where the
+	// user does not say it.
+	makingPatience = 30 * time.Second
 )
+
+// patience is how long to wait for what must be there before the rest can be made.
+func (o *joinOptions) patience() time.Duration {
+	if o.wait == 0 {
+		return makingPatience
+	}
+	return o.wait
+}
+
+// ensureWhenFree makes an artefact as soon as an object of its name that is being deleted is gone. Unjoin deletes a
+// namespace that takes seconds to go, and a member may join again at once.
+func (o *joinOptions) ensureWhenFree(ctx context.Context, where string, c *cluster, a artefact) (result outcome, err error) {
+	said := false
+	pollErr := wait.PollUntilContextTimeout(ctx, pollPeriod, o.patience(), true, func(ctx context.Context) (bool, error) {
+		result, err = ensure(ctx, c, a)
+		if !errors.Is(err, errGoing) {
+			return true, err
+		}
+		if !said {
+			said = true
+			o.say("%s: waiting for %s to be gone: it is being deleted", where, a)
+		}
+		return false, nil
+	})
+	if timedOut(ctx, pollErr) && errors.Is(err, errGoing) {
+		return "", fmt.Errorf("%w, and was still there after %s: join again when it is gone", err, o.patience())
+	}
+	return result, pollErr
+}
 
 // awaitToken waits until the member has filled the token secret.
 func (o *joinOptions) awaitToken(ctx context.Context) (token, ca []byte, err error) {
-	patience := o.wait
-	if patience == 0 {
-		patience = tokenPatience
-	}
 	said := false
-	err = wait.PollUntilContextTimeout(ctx, pollPeriod, patience, true, func(ctx context.Context) (bool, error) {
+	err = wait.PollUntilContextTimeout(ctx, pollPeriod, o.patience(), true, func(ctx context.Context) (bool, error) {
 		secret, err := get[corev1.Secret](ctx, o.member, secrets, wellknown.FederationNamespace, accountName(o.name))
 		if err != nil {
 			return false, err
@@ -43,7 +69,7 @@ func (o *joinOptions) awaitToken(ctx context.Context) (token, ca []byte, err err
 		return len(token) > 0, nil
 	})
 	if timedOut(ctx, err) {
-		return nil, nil, fmt.Errorf("the member issued no token within %s: is its kube-controller-manager running?", patience)
+		return nil, nil, fmt.Errorf("the member issued no token within %s: is its kube-controller-manager running?", o.patience())
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("waiting for the member's token: %w", err)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 
@@ -22,6 +23,9 @@ const (
 	unchanged outcome = "unchanged"
 )
 
+// errGoing says that an object of the name is being deleted: what is written into it, or below it, goes with it.
+var errGoing = errors.New("it is being deleted")
+
 // ensure makes an artefact, or brings the one that is there to what it should say. It leaves alone what others wrote
 // into it, and refuses to touch an object that no join of this member made.
 func ensure(ctx context.Context, c *cluster, a artefact) (outcome, error) {
@@ -34,8 +38,14 @@ func ensure(ctx context.Context, c *cluster, a artefact) (outcome, error) {
 			result = created
 			return err
 		}
-		if err != nil || a.shared {
+		if err != nil {
 			return err
+		}
+		if current.GetDeletionTimestamp() != nil {
+			return errGoing
+		}
+		if a.shared {
+			return nil
 		}
 		if err := mayTakeOver(a, current); err != nil {
 			return err

@@ -299,7 +299,7 @@ func (o *joinOptions) checkRole(ctx context.Context) error {
 
 func (o *joinOptions) ensureAll(ctx context.Context, where string, c *cluster, artefacts []artefact) error {
 	for _, a := range artefacts {
-		result, err := ensure(ctx, c, a)
+		result, err := o.ensureWhenFree(ctx, where, c, a)
 		if err != nil {
 			return fmt.Errorf("%s: %w", where, err)
 		}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -321,4 +322,34 @@ func TestTheKubeFedClusterIsPrintedWithoutTheToken(t *testing.T) {
 	if strings.Contains(j.out.String()+progress.String(), "dG9rZW4=") {
 		t.Error("the token is printed")
 	}
+}
+
+func TestJoinWaitsForWhatIsOnItsWayOut(t *testing.T) {
+	const going = "{apiVersion: v1, kind: Namespace, metadata: {name: kube-federation-system, deletionTimestamp: \"2026-11-21T10:00:00Z\", finalizers: [x]}}"
+	t.Run("it joins when that is gone", func(t *testing.T) {
+		j := newJoining(t, nil, objectsOf(t, going))
+		gone := time.AfterFunc(300*time.Millisecond, func() {
+			_ = j.inMember.Tracker().Delete(namespaces, "", federation)
+		})
+		defer gone.Stop()
+		if err := j.run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if u := read(t, j.member, namespaces, "", federation); u.GetDeletionTimestamp() != nil {
+			t.Error("the namespace is the one that is being deleted")
+		}
+		if !strings.Contains(j.out.String(), "waiting for namespaces/kube-federation-system to be gone") {
+			t.Errorf("it does not say what it waits for:\n%s", j.out)
+		}
+	})
+	t.Run("it says so when that does not go, and has written nothing", func(t *testing.T) {
+		j := newJoining(t, nil, objectsOf(t, going))
+		j.wait = 300 * time.Millisecond
+		if err := j.run(t.Context()); err == nil || !strings.Contains(err.Error(), "join again when it is gone") {
+			t.Errorf("error %v", err)
+		}
+		if w := writes(j.inMember); len(w) != 0 {
+			t.Errorf("it wrote %v", w)
+		}
+	})
 }

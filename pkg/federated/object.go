@@ -76,8 +76,10 @@ type UnitStatus struct {
 	Held       bool
 	// Inventory: the unit may hold a copy. It is recorded before the first write and falls when the member itself said
 	// that nothing is there; an entry without it only tells why nothing was done.
-	Inventory    bool
-	RemoteStatus map[string]any
+	Inventory bool
+	// Cluster and MemberNamespace are the member, and the namespace there, that the inventory is about.
+	Cluster, MemberNamespace string
+	RemoteStatus             map[string]any
 }
 
 // Condition is one entry of status.conditions, as KubeFed shapes it, with message and observedGeneration.
@@ -327,6 +329,8 @@ func readStatus(obj map[string]any) Status {
 		u.Version, _ = m["version"].(string)
 		u.Held, _ = m["held"].(bool)
 		u.Inventory, _ = m["inventory"].(bool)
+		u.Cluster, _ = m["cluster"].(string)
+		u.MemberNamespace, _ = m["memberNamespace"].(string)
 		u.RemoteStatus, _ = m["remoteStatus"].(map[string]any)
 		s.Units = append(s.Units, u)
 	}

@@ -79,20 +79,21 @@ func Run(ctx context.Context, cfg *rest.Config, opts Options) error {
 		opts.Enabled = func(string) bool { return true }
 	}
 	quiet()
-	m, err := assemble(ctx, cfg, opts)
+	m, carried, err := assemble(ctx, cfg, opts)
 	if err != nil {
 		return fmt.Errorf("assembling the controllers: %w", err)
 	}
+	defer carried.StopAll()
 	if err := m.Start(ctx); err != nil {
 		return fmt.Errorf("running the controllers: %w", err)
 	}
 	return nil
 }
 
-func assemble(ctx context.Context, cfg *rest.Config, opts Options) (ctrl.Manager, error) {
+func assemble(ctx context.Context, cfg *rest.Config, opts Options) (ctrl.Manager, *propagation.Controller, error) {
 	scheme, err := Scheme()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	cfg = rest.CopyConfig(cfg)
 	cfg.QPS = -1 // the plane's own priority and fairness knows better
@@ -115,13 +116,14 @@ func assemble(ctx context.Context, cfg *rest.Config, opts Options) (ctrl.Manager
 	options.Controller.SkipNameValidation = &skipNameValidation // a process may run several planes in tests
 	mgr, err := ctrl.NewManager(cfg, options)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := index(ctx, mgr.GetFieldIndexer()); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	a := &assembly{Manager: mgr, opts: opts, fleet: member.NewFleet(ctx, member.Options{})}
-	return mgr, a.build(ctx, cfg)
+	err = a.build(ctx, cfg)
+	return mgr, a.propagation, err
 }
 
 // index builds the indexes that controllers look things up by.
@@ -150,7 +152,7 @@ func (a *assembly) build(ctx context.Context, cfg *rest.Config) error {
 	}
 	members := membership.New(a.GetClient(), a.fleet, a.GetEventRecorder("cellfed-membership"), a.opts.Membership)
 	a.propagation = propagation.New(propagation.Options{
-		Dynamic: onPlane, Client: a.GetClient(), Cache: a.GetCache(), Fleet: a.fleet,
+		Dynamic: onPlane, Client: a.GetClient(), Cache: a.GetCache(), Live: a.GetAPIReader(), Fleet: a.fleet,
 		Recorder: a.GetEventRecorder("cellfed-propagation"), Workers: a.opts.Workers, Settled: members.Settled,
 	})
 	// Propagation needs members that are connected, so membership runs where propagation does.

@@ -20,6 +20,7 @@ func Compute(in Input) Plan {
 		c.entries[e.Name] = e
 	}
 	c.choose()
+	c.plan.Stopped = c.stopped()
 	for _, name := range c.order() {
 		c.plan.Steps = append(c.plan.Steps, c.decide(name))
 	}
@@ -86,6 +87,11 @@ func (c *computation) order() []string {
 			add(e.Name)
 		}
 	}
+	if c.in.Object.Deleting && c.in.Written {
+		for _, n := range c.unrecorded() {
+			add(n)
+		}
+	}
 	var marked []string
 	for i := range c.in.Units {
 		u := &c.in.Units[i]
@@ -96,6 +102,23 @@ func (c *computation) order() []string {
 	sort.Strings(marked)
 	for _, n := range marked {
 		add(n)
+	}
+	return names
+}
+
+// unrecorded are the units that a deletion must hear of although no record names them: status lost its entries (a
+// restored object, another writer), something was once written, and the member cannot be asked for marks now.
+func (c *computation) unrecorded() []string {
+	units := make([]placement.Unit, 0, len(c.in.Units))
+	for i := range c.in.Units {
+		units = append(units, placement.Unit{Name: c.in.Units[i].Name, Labels: c.in.Units[i].Labels})
+	}
+	var names []string
+	for _, n := range placement.Resolve(c.in.Object.Placement, units).Names {
+		u := c.units[n]
+		if _, told := c.entries[n]; !told && u != nil && (u.NotConnected != nil || u.Unreadable != nil || u.Loading) {
+			names = append(names, n)
+		}
 	}
 	return names
 }
@@ -131,10 +154,10 @@ type question func(*computation, *subject) bool
 
 var (
 	// placedQuestions are put to a unit of the placement.
-	placedQuestions = []question{objectStopped, unitUnknown, unitNotReady, writeUnderWay, memberNotConnected,
+	placedQuestions = []question{objectStopped, unitUnknown, unitRemade, unitNotReady, writeUnderWay, memberNotConnected,
 		memberUnreadable, copyTerminating, notOurs, heldUnit, writableUnit}
 	// leftQuestions are put to a unit that is not, or no longer, in the placement.
-	leftQuestions = []question{objectStopped, unitUnknown, outsideMask, writeUnderWay, memberNotConnected,
+	leftQuestions = []question{objectStopped, unitUnknown, unitRemade, outsideMask, writeUnderWay, memberNotConnected,
 		memberUnreadable, copyTerminating, removal}
 )
 
@@ -146,7 +169,7 @@ func (c *computation) decide(name string) Step {
 	s.writable = c.in.Object.Deleting || c.mask == nil || c.mask.Has(name)
 	step := Step{Unit: name, Name: c.in.Object.Name, Placed: s.placed, Held: !s.writable, Revision: s.entry.Revision}
 	if s.unit != nil {
-		step.Member, step.Observed = s.unit.Member, s.unit.Observed
+		step.Member, step.MemberNamespace, step.Observed = s.unit.Member, s.unit.MemberNamespace, s.unit.Observed
 		if c.in.TargetNamespaced {
 			step.Namespace = s.unit.MemberNamespace
 		}
@@ -193,6 +216,15 @@ func unitUnknown(c *computation, s *subject) bool {
 	return s.settle(Hold, CodeUnknownUnit, "there is no %s of type %s", s.name, c.in.Object.TopologyType)
 }
 
+// unitRemade stops before another place of the same name: what is said there proves nothing about the copy.
+func unitRemade(_ *computation, s *subject) bool {
+	if !s.recorded || s.entry.Cluster == "" || s.entry.Cluster == s.unit.Member && s.entry.MemberNamespace == s.unit.MemberNamespace {
+		return false
+	}
+	return s.settle(Hold, CodeUnitRemade, "%s was made anew in member %s (namespace %s), and may hold a copy where it was before: member %s (namespace %s); nothing is done on doubt",
+		s.name, s.unit.Member, s.unit.MemberNamespace, s.entry.Cluster, s.entry.MemberNamespace)
+}
+
 func unitNotReady(_ *computation, s *subject) bool {
 	p := s.unit.Problem
 	return p != nil && s.settle(Hold, p.Code, "%s", p.Message)
@@ -221,17 +253,26 @@ func memberUnreadable(_ *computation, s *subject) bool {
 	return p != nil && s.settle(Wait, p.Code, "%s", p.Message)
 }
 
+// waitOrProbe looks again at an old sight of what no watch shows, before it is believed any longer.
+func (s *subject) waitOrProbe(otherwise Action) Action {
+	if s.unit.Probe && s.unit.Failure == nil {
+		return Confirm
+	}
+	return otherwise
+}
+
 func copyTerminating(_ *computation, s *subject) bool {
 	if s.unit.Observed == nil || s.unit.Observed.GetDeletionTimestamp() == nil {
 		return false
 	}
+	action := s.waitOrProbe(Wait)
 	if s.placed {
-		return s.settle(Wait, CodeWaitingForRemoval, "member %s is still deleting the object; it is made again afterwards", s.unit.Member)
+		return s.settle(action, CodeWaitingForRemoval, "member %s is still deleting the object; it is made again afterwards", s.unit.Member)
 	}
 	if !s.mine {
 		return false
 	}
-	return s.settle(Wait, CodeWaitingForRemoval, "member %s is still deleting the object", s.unit.Member)
+	return s.settle(action, CodeWaitingForRemoval, "member %s is still deleting the object", s.unit.Member)
 }
 
 func notOurs(c *computation, s *subject) bool {
@@ -239,11 +280,11 @@ func notOurs(c *computation, s *subject) bool {
 		return false
 	}
 	// An old sight is looked at again before it is believed. Meanwhile status says what it said: looking is no news.
-	action := Hold
-	if s.unit.Probe && s.unit.Failure == nil {
-		action = Confirm
-	}
+	action := s.waitOrProbe(Hold)
+	owner, _ := render.OwnerOf(s.unit.Observed)
 	switch {
+	case owner.Plane == c.in.Plane && owner.Unit != "" && owner.Unit != s.name:
+		return s.settle(action, CodeAlreadyExists, "what is in member %s is the copy of %s: two units' copies cannot be one object", s.unit.Member, owner.Unit)
 	case isUnmanaged(s.unit.Observed):
 		return s.settle(action, CodeManagedLabelFalse, "the member's object says that it is not to be managed (label kubefed.io/managed: \"false\")")
 	case !c.in.Object.Adopt:
@@ -393,6 +434,8 @@ func outsideMask(_ *computation, s *subject) bool {
 func removal(c *computation, s *subject) bool {
 	observed := s.unit.Observed
 	switch {
+	case observed != nil && !s.mine && s.unit.Probe && s.unit.Failure == nil:
+		return s.settle(Confirm, CodeWaitingForRemoval, "looking whether the object that the plane did not make is still there")
 	case observed != nil && !s.mine:
 		return s.settle(Drop, "", "what is in the member is not this object's")
 	case s.unit.Failure != nil && s.unit.Failure.Revision == "":
@@ -421,12 +464,14 @@ func (c *computation) before() {
 			}
 			p.Record[s.Want] = c.in.Object.ContentFor(s.Unit)
 		}
+		if inventory := c.entries[s.Unit].Inventory || s.Action == Keep; writes || inventory {
+			p.AddFinalizer = p.AddFinalizer || !c.in.Object.HasFinalizer && !c.in.Object.Deleting
+		}
 		if !writes {
 			continue
 		}
 		if !c.entries[s.Unit].Inventory {
 			p.Intent = append(p.Intent, s.Unit)
 		}
-		p.AddFinalizer = p.AddFinalizer || !c.in.Object.HasFinalizer
 	}
 }

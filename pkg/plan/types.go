@@ -28,6 +28,8 @@ const (
 
 	// CodeUnknownUnit: the placement or the inventory names a unit that is not there.
 	CodeUnknownUnit = "UnknownUnit"
+	// CodeUnitRemade: a unit of the same name is somewhere else than the copy that is recorded.
+	CodeUnitRemade = "UnitRemade"
 	// CodeUnitNotReady: the unit is there but may not be written yet.
 	CodeUnitNotReady = "UnitNotReady"
 	// CodeKindNotInMember: the member does not serve the target kind.
@@ -115,11 +117,15 @@ type Input struct {
 	Contents map[string]*federated.Content
 	// Hold holds the whole object.
 	Hold *Why
+	// Written: a revision of the object was recorded once, so that something may have been written.
+	Written bool
 }
 
 // Step is the decision about one unit.
 type Step struct {
-	Unit, Member    string
+	Unit            string
+	Member          string
+	MemberNamespace string // of the unit; Namespace is empty for cluster-scoped kinds
 	Namespace, Name string
 	Action          Action
 	// Placed, Held: the unit is in the placement; the mask keeps the unit as it is.
@@ -144,7 +150,9 @@ type Plan struct {
 	Record map[string]federated.Content
 	// Intent are the units that may hold a copy from now on and are not in the inventory yet.
 	Intent []string
-	// AddFinalizer is set when the finalizer must be there before the first write.
+	// Stopped is why the whole object stands still; nil = it does not.
+	Stopped *Why
+	// AddFinalizer is set when the finalizer is not there and something is, or is about to be, in the inventory.
 	AddFinalizer bool
 }
 

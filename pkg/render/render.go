@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -79,9 +81,9 @@ func identify(u *unstructured.Unstructured, in Input) error {
 		if !ok {
 			return fmt.Errorf("template.metadata.labels is %T, not an object", labels)
 		}
-		for k, v := range m {
-			if _, ok := v.(string); !ok {
-				return fmt.Errorf("template.metadata.labels[%s] is %v, not a string: put it in quotes", k, v)
+		for _, k := range slices.Sorted(maps.Keys(m)) { // in order: equal faults are told in equal words
+			if _, ok := m[k].(string); !ok {
+				return fmt.Errorf("template.metadata.labels[%s] is %v, not a string: put it in quotes", k, m[k])
 			}
 		}
 		metadata["labels"] = m
@@ -110,7 +112,9 @@ func retain(u *unstructured.Unstructured, in Input) {
 	}
 	u.SetResourceVersion(in.Observed.GetResourceVersion())
 	u.SetFinalizers(in.Observed.GetFinalizers())
-	u.SetAnnotations(in.Observed.GetAnnotations())
+	annotations := in.Observed.GetAnnotations()
+	delete(annotations, wellknown.OwnerAnnotation) // mark puts it on; overrides that replace the map must not fail over it
+	u.SetAnnotations(annotations)
 	if !in.RetainReplicas {
 		return
 	}
@@ -142,7 +146,9 @@ func mark(u *unstructured.Unstructured, owner federated.Owner) {
 func Version(u *unstructured.Unstructured) (string, error) {
 	content := make(map[string]any, len(u.Object))
 	for k, v := range u.Object {
-		if k != "status" && k != "metadata" {
+		switch k { // what is not content: the member's own, and the words in which it was asked for
+		case "status", "metadata", "apiVersion", "kind":
+		default:
 			content[k] = v
 		}
 	}

@@ -147,3 +147,15 @@ func TestVersionIsBlindToWhatIsTheMembersAndSeesTheRest(t *testing.T) {
 		})
 	}
 }
+
+func TestOverridesOfAnnotationsWorkAtTheFirstWriteAndAtTheNext(t *testing.T) {
+	in := input(map[string]any{}, map[string]any{"op": "add", "path": "/metadata/annotations", "value": map[string]any{"a": "b"}})
+	first := desired(t, in)
+	in.Observed = first
+	second := desired(t, in)
+	for when, u := range map[string]*unstructured.Unstructured{"first": first, "second": second} {
+		if diff := cmp.Diff(map[string]string{"a": "b", wellknown.OwnerAnnotation: owner.String()}, u.GetAnnotations()); diff != "" {
+			t.Errorf("%s write (-want +got):\n%s", when, diff)
+		}
+	}
+}

@@ -31,6 +31,8 @@ func encode(generation int64, units []federated.UnitStatus, conditions []federat
 		}
 		if u.Inventory {
 			m["inventory"] = true
+			text(m, "cluster", u.Cluster)
+			text(m, "memberNamespace", u.MemberNamespace)
 		}
 		if u.RemoteStatus != nil {
 			m["remoteStatus"] = u.RemoteStatus

@@ -93,12 +93,18 @@ func Intent(in Input) map[string]any {
 	for i := range entries {
 		at[entries[i].Name] = i
 	}
+	place := make(map[string]*plan.Step, len(in.Plan.Steps))
+	for i := range in.Plan.Steps {
+		place[in.Plan.Steps[i].Unit] = &in.Plan.Steps[i]
+	}
 	for _, name := range in.Plan.Intent {
-		if i, there := at[name]; there {
-			entries[i].Inventory = true
-			continue
+		i, there := at[name]
+		if !there {
+			i = len(entries)
+			entries = append(entries, federated.UnitStatus{Name: name, Code: plan.CodePending})
 		}
-		entries = append(entries, federated.UnitStatus{Name: name, Code: plan.CodePending, Inventory: true})
+		entries[i].Inventory = true
+		entries[i].Cluster, entries[i].MemberNamespace = place[name].Member, place[name].MemberNamespace
 	}
 	conditions := replace(in.Object.Status.Conditions, in.condition(Propagation, "False", ReasonPropagating,
 		fmt.Sprintf("being placed in %s", few(in.Plan.Intent))))
@@ -128,6 +134,10 @@ func entry(in Input, step *plan.Step, result plan.Result) federated.UnitStatus {
 		Name: step.Unit, Code: step.Why.Code, Message: step.Why.Message, Held: step.Held,
 		Generation: before.Generation, Revision: before.Revision, Version: before.Version,
 		Inventory: before.Inventory || intended(in.Plan, step.Unit), RemoteStatus: before.RemoteStatus,
+		Cluster: before.Cluster, MemberNamespace: before.MemberNamespace,
+	}
+	if in.Object.Deleting && before.Name == "" {
+		e.Inventory = true // no record told of it, and it may hold a copy: from now on it is asked for
 	}
 	seen := step.Observed
 	switch {
@@ -139,6 +149,8 @@ func entry(in Input, step *plan.Step, result plan.Result) federated.UnitStatus {
 		e.Version, _ = render.Version(result.Object)
 	case result.Outcome == plan.Failed:
 		e.Code, e.Message = result.Why.Code, result.Why.Message
+	case result.Outcome == plan.Pending && before.Code != "":
+		e.Code, e.Message = before.Code, before.Message // that it is tried again is no news
 	case result.Outcome == plan.Pending:
 		e.Code, e.Message = plan.CodePending, fmt.Sprintf("member %s has not answered yet", step.Member)
 	case (step.Action == plan.Create || step.Action == plan.Update) && before.Code != "":
@@ -154,6 +166,9 @@ func entry(in Input, step *plan.Step, result plan.Result) federated.UnitStatus {
 		if in.CollectStatus {
 			e.RemoteStatus, _, _ = unstructured.NestedMap(seen.Object, "status")
 		}
+	}
+	if e.Inventory && e.Cluster == "" {
+		e.Cluster, e.MemberNamespace = step.Member, step.MemberNamespace
 	}
 	return e
 }
@@ -231,6 +246,9 @@ func (in Input) conditions(t tally) ([]federated.Condition, []Event) {
 func (in Input) stopped(t tally) string {
 	if t.stopped != "" {
 		return t.stopped
+	}
+	if in.Plan.Stopped != nil {
+		return in.Plan.Stopped.Message
 	}
 	if len(in.Object.Faults) > 0 {
 		return "the object cannot be read: " + in.Object.Faults[0].String()

@@ -181,7 +181,7 @@ func TestAnObjectOnHoldReleasesNobody(t *testing.T) {
 }
 
 func TestAnEntryTellsWhatWasConfirmed(t *testing.T) {
-	before := federated.UnitStatus{Name: "a", Revision: "r1", Version: "v1", Generation: 2, Inventory: true, RemoteStatus: map[string]any{"readyReplicas": int64(2)}}
+	before := federated.UnitStatus{Name: "a", Cluster: "m1", Revision: "r1", Version: "v1", Generation: 2, Inventory: true, RemoteStatus: map[string]any{"readyReplicas": int64(2)}}
 	written := copyOf("a", 4)
 	version, err := render.Version(written)
 	if err != nil {
@@ -214,6 +214,7 @@ func TestAnEntryTellsWhatWasConfirmed(t *testing.T) {
 			in.Object.Status.Units = []federated.UnitStatus{before}
 			status, _ := Status(in)
 			got, _ := ptr(stored(t, status)).Unit("a")
+			tc.want.Cluster = "m1"
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

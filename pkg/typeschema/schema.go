@@ -174,14 +174,16 @@ func (f form) status() props {
 	})
 	condition.Required = []string{"type", "status"}
 	entry := f.named("How one unit is.", "name", map[string]props{
-		"status":       str("status is a code for what is wrong in this unit; absent means that nothing is."),
-		"message":      str("message tells a human what is wrong."),
-		"generation":   integer("generation is that of the member's object."),
-		"revision":     str("revision is the content that was last written to the unit and confirmed."),
-		"version":      str("version names what the member's object held after it was last written: another one there means that somebody changed it."),
-		"inventory":    {Type: "boolean", Description: "inventory tells that the unit may hold a copy. It is recorded before the first write, and falls when the member itself said that nothing is there."},
-		"held":         {Type: "boolean", Description: "held tells that the mask keeps the unit at the revision it has."},
-		"remoteStatus": anything("remoteStatus is the status of the member's object."),
+		"status":          str("status is a code for what is wrong in this unit; absent means that nothing is."),
+		"message":         str("message tells a human what is wrong."),
+		"generation":      integer("generation is that of the member's object."),
+		"revision":        str("revision is the content that was last written to the unit and confirmed."),
+		"version":         str("version names what the member's object held after it was last written: another one there means that somebody changed it."),
+		"inventory":       {Type: "boolean", Description: "inventory tells that the unit may hold a copy. It is recorded before the first write, and falls when the member itself said that nothing is there."},
+		"cluster":         str("cluster is the member that the inventory is about."),
+		"memberNamespace": str("memberNamespace is the namespace in that member that the inventory is about."),
+		"held":            {Type: "boolean", Description: "held tells that the mask keeps the unit at the revision it has."},
+		"remoteStatus":    anything("remoteStatus is the status of the member's object."),
 	})
 	return object("status is how the object is in the members.", map[string]props{
 		"observedGeneration": integer("observedGeneration is the generation that the status is about."),

@@ -85,10 +85,14 @@ func (a *answers) ask(ctx context.Context, fleet *member.Fleet, gvr schema.Group
 		m, err := fleet.Member(name)
 		switch {
 		case err != nil:
+			mu.Lock()
 			result.silent = append(result.silent, name)
+			mu.Unlock()
 			continue
 		case a.has(m, gvr):
+			mu.Lock()
 			result.with++
+			mu.Unlock()
 			continue
 		}
 		wg.Go(func() {

@@ -43,8 +43,8 @@ type carrier struct {
 	mu sync.Mutex
 	// written are objects as our own last write left them, until the watch has caught up.
 	written map[objectKey]*unstructured.Unstructured
-	// recorded are the revisions known to be kept, by object UID.
-	recorded map[string]map[string]bool
+	// recorded are revisions that were made just now, until the cache has them.
+	recorded map[objectKey]map[string]time.Time
 }
 
 func newCarrier(c *Controller, t Type, plane string) (*carrier, error) {
@@ -56,7 +56,7 @@ func newCarrier(c *Controller, t Type, plane string) (*carrier, error) {
 			workqueue.NewTypedItemExponentialFailureRateLimiter[objectKey](10*time.Millisecond, 30*time.Second),
 			workqueue.TypedRateLimitingQueueConfig[objectKey]{Name: "propagation-" + t.Name}),
 		written:  map[objectKey]*unstructured.Unstructured{},
-		recorded: map[string]map[string]bool{},
+		recorded: map[objectKey]map[string]time.Time{},
 	}
 	if err := k.informer.SetTransform(dropManagedFields); err != nil {
 		return nil, fmt.Errorf("setting up the watch: %w", err)
@@ -201,5 +201,9 @@ func (k *carrier) echo(key objectKey, u *unstructured.Unstructured) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	written := k.written[key]
-	return written != nil && written.GetResourceVersion() == u.GetResourceVersion()
+	if written == nil || written.GetResourceVersion() != u.GetResourceVersion() {
+		return false
+	}
+	delete(k.written, key) // the watch has it now
+	return true
 }

@@ -39,7 +39,9 @@ type Options struct {
 	Dynamic dynamic.Interface
 	Client  client.Client
 	// Cache has units, members and namespaces, and the metadata of revisions.
-	Cache    cache.Cache
+	Cache cache.Cache
+	// Live asks the plane itself, for what must not be decided from a cache.
+	Live     client.Reader
 	Fleet    *member.Fleet
 	Recorder events.EventRecorder
 	// Settled tells whether all members have been heard of. Before that nothing is said about them.
@@ -116,8 +118,16 @@ func (c *Controller) Stop(name string) {
 		return
 	}
 	k.stop()
+	c.exec.Drain(name)
 	if !c.carries(k.typ.Target) {
 		c.opts.Fleet.StopViews(k.typ.Target)
+	}
+}
+
+// StopAll ends the carrying of all types, and with it every call to members.
+func (c *Controller) StopAll() {
+	for _, k := range c.carriers() {
+		c.Stop(k.typ.Name)
 	}
 }
 

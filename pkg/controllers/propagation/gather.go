@@ -33,19 +33,27 @@ type gathered struct {
 func (k *carrier) gather(ctx context.Context, o *federated.Object) (gathered, error) {
 	g := gathered{input: plan.Input{Object: o, Plane: k.plane, Target: k.targetKind(), TargetNamespaced: k.typ.Namespaced}}
 	var err error
-	if o.TopologyType == topology.TypeCluster {
-		g.input.Units, err = k.members(ctx, o)
-	} else {
-		g.input.Units, err = k.units(ctx, o)
-	}
-	if err != nil {
+	if g.input.Units, err = k.candidates(ctx, o); err != nil {
 		return gathered{}, err
+	}
+	if o.Deleting {
+		if g.input.Written, err = k.hasRevisions(ctx, o); err != nil {
+			return gathered{}, err
+		}
 	}
 	now := k.opts.Now()
 	for i := range g.input.Units {
 		k.look(&g, &g.input.Units[i], o, now)
 	}
 	return g, nil
+}
+
+// candidates are the units that an object could be placed in.
+func (k *carrier) candidates(ctx context.Context, o *federated.Object) ([]plan.Unit, error) {
+	if o.TopologyType == topology.TypeCluster {
+		return k.members(ctx, o)
+	}
+	return k.units(ctx, o)
 }
 
 // members are the units of topology "cluster": the physical members.
@@ -74,7 +82,13 @@ func (k *carrier) units(ctx context.Context, o *federated.Object) ([]plan.Unit, 
 	}
 	var out []plan.Unit
 	for i := range list.Items {
-		unit := &list.Items[i]
+		unit := list.Items[i]
+		if unit.Spec.TopologyType == "" {
+			unit.Spec.TopologyType = "cell" // as the unit controller reads one that came past admission
+		}
+		if unit.Spec.MemberNamespace == "" {
+			unit.Spec.MemberNamespace = unit.Namespace
+		}
 		if unit.Spec.TopologyType != o.TopologyType {
 			continue
 		}
@@ -82,8 +96,8 @@ func (k *carrier) units(ctx context.Context, o *federated.Object) ([]plan.Unit, 
 			Name:            topology.UnitClusterName(unit.Name, unit.Namespace, unit.Spec.TopologyType),
 			Member:          unit.Spec.Cluster,
 			MemberNamespace: unit.Spec.MemberNamespace,
-			Labels:          unitLabels(unit),
-			Problem:         unitProblem(unit),
+			Labels:          unitLabels(&unit),
+			Problem:         unitProblem(&unit),
 		})
 	}
 	return sorted(out), nil
@@ -117,8 +131,6 @@ func unitProblem(u *topologyv1alpha1.Unit) *plan.Why {
 		return &plan.Why{Code: plan.CodeUnitNotReady, Message: fmt.Sprintf("unit %s has not been looked at yet", u.Name)}
 	case ready.Status != "True":
 		return &plan.Why{Code: plan.CodeUnitNotReady, Message: fmt.Sprintf("unit %s is not ready: %s: %s", u.Name, ready.Reason, ready.Message)}
-	case u.Spec.MemberNamespace == "":
-		return &plan.Why{Code: plan.CodeUnitNotReady, Message: fmt.Sprintf("unit %s has no member namespace", u.Name)}
 	}
 	return nil
 }
@@ -146,8 +158,8 @@ func (k *carrier) look(g *gathered, u *plan.Unit, o *federated.Object, now time.
 	}
 	r := k.ledger.Recall(k.ledgerKey(objectKey{o.Namespace, o.Name}), u.Name, watched, now)
 	u.InFlight, u.Observed, u.Probe, u.Failure = r.InFlight, r.Observed, r.Probe, r.Failure
-	if r.Failure != nil {
-		if d := r.Until.Sub(now); g.retryAfter == 0 || d < g.retryAfter {
+	for _, t := range []time.Time{r.Until, r.Expires} {
+		if d := t.Sub(now) + time.Millisecond; !t.IsZero() && (g.retryAfter == 0 || d < g.retryAfter) {
 			g.retryAfter = d
 		}
 	}

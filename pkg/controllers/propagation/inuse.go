@@ -4,35 +4,40 @@ import (
 	"context"
 	"fmt"
 
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	corev1beta1 "github.com/cellfed/cellfed/pkg/apis/core/v1beta1"
 	topologyv1alpha1 "github.com/cellfed/cellfed/pkg/apis/topology/v1alpha1"
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
 	"github.com/cellfed/cellfed/pkg/federated"
 	"github.com/cellfed/cellfed/pkg/topology"
+	"github.com/cellfed/cellfed/pkg/typeschema"
 )
 
 // InUse tells whether a federated object may hold a copy in a unit, and which. It asks the plane itself and not the
-// watches, for all types that there are, carried or not: a unit must not vanish from under a copy.
+// watches, for all federated types that are served, carried or not, configured still or not any more: a unit must not
+// vanish from under a copy.
 func (c *Controller) InUse(ctx context.Context, u *topologyv1alpha1.Unit) (bool, string, error) {
 	name := topology.UnitClusterName(u.Name, u.Namespace, u.Spec.TopologyType)
-	types := &corev1beta1.FederatedTypeConfigList{}
-	if err := c.opts.Client.List(ctx, types, client.InNamespace(wellknown.FederationNamespace)); err != nil {
+	types := &apiextensionsv1.CustomResourceDefinitionList{}
+	if err := c.opts.Live.List(ctx, types, client.MatchingLabels{typeschema.ManagedByLabel: typeschema.ManagedBy}); err != nil {
 		return true, "", fmt.Errorf("listing federated types: %w", err)
 	}
 	for i := range types.Items {
-		t := &types.Items[i].Spec.FederatedType
-		gvr := schema.GroupVersionResource{Group: t.Group, Version: wellknown.ClusterForm, Resource: t.PluralName}
+		t := &types.Items[i]
+		if _, ours := typeschema.IsOurs(t); !ours || t.Spec.Scope != apiextensionsv1.NamespaceScoped {
+			continue
+		}
+		gvr := schema.GroupVersionResource{Group: t.Spec.Group, Version: wellknown.ClusterForm, Resource: t.Spec.Names.Plural}
 		holder, err := c.holder(ctx, gvr, u.Namespace, name)
 		if err != nil {
-			return true, "", fmt.Errorf("asking the objects of %s: %w", types.Items[i].Name, err)
+			return true, "", fmt.Errorf("asking the objects of %s: %w", t.Name, err)
 		}
 		if holder != "" {
-			return true, fmt.Sprintf("%s %s", t.Kind, holder), nil
+			return true, fmt.Sprintf("%s %s", t.Spec.Names.Kind, holder), nil
 		}
 	}
 	return false, "", nil

@@ -9,6 +9,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"k8s.io/klog/v2"
+
+	"github.com/cellfed/cellfed/pkg/apis/wellknown"
 	"github.com/cellfed/cellfed/pkg/apply"
 	"github.com/cellfed/cellfed/pkg/federated"
 	"github.com/cellfed/cellfed/pkg/plan"
@@ -49,13 +52,18 @@ func (k *carrier) Reconcile(ctx context.Context, key objectKey) (time.Duration, 
 	if err != nil {
 		return 0, fmt.Errorf("looking up revisions of %s: %w", key, err)
 	}
-	stored, err = k.record(ctx, key, stored, &p) // durable before the first write
+	stored, made, err := k.record(ctx, key, stored, &p) // durable before the first write
 	if err != nil {
 		return 0, fmt.Errorf("recording what %s is about to do: %w", key, err)
 	}
 	results := k.exec.Do(ctx, k.ledgerKey(key), k.typ.Target, &p, k.connect) // writes only
 	if err := k.commit(ctx, key, stored, &p, results); err != nil {
 		return 0, fmt.Errorf("reporting on %s: %w", key, err)
+	}
+	if made {
+		if err := k.prune(ctx, object, &p); err != nil { // history that is a little too long does no harm
+			klog.FromContext(ctx).V(1).Info("Pruning revisions failed", "object", key.String(), "err", err)
+		}
 	}
 	return k.again(&p, results, facts)
 }
@@ -107,10 +115,14 @@ func (k *carrier) again(p *plan.Plan, results map[string]plan.Result, facts gath
 		switch results[step.Unit].Outcome {
 		case plan.Stale, plan.Found:
 			return 0, errAgain
+		case plan.Gone:
+			if step.Placed {
+				return 0, errAgain
+			}
 		case plan.Failed:
 			sooner(time.Second)
 		}
-		if step.Why.Code == plan.CodeAlreadyExists || step.Why.Code == plan.CodeManagedLabelFalse {
+		if step.Observed != nil && step.Observed.GetLabels()[wellknown.ManagedLabel] != wellknown.ManagedTrue {
 			sooner(foreignPause)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -19,32 +20,50 @@ import (
 )
 
 // record makes durable what a plan needs before its first write: the finalizer, the contents of its revisions, and the
-// units that may hold a copy from now on. It returns the object as it is afterwards.
-func (k *carrier) record(ctx context.Context, key objectKey, stored *unstructured.Unstructured, p *plan.Plan) (*unstructured.Unstructured, error) {
+// units that may hold a copy from now on. It returns the object as it is afterwards, and whether revisions were made.
+func (k *carrier) record(ctx context.Context, key objectKey, stored *unstructured.Unstructured, p *plan.Plan) (*unstructured.Unstructured, bool, error) {
+	made := false
 	object := federated.Read(stored)
 	if p.AddFinalizer {
 		var err error
 		if stored, err = k.setFinalizers(ctx, key, stored, append(stored.GetFinalizers(), wellknown.SyncFinalizer)); err != nil {
-			return nil, fmt.Errorf("adding the finalizer: %w", err)
+			return nil, false, fmt.Errorf("adding the finalizer: %w", err)
 		}
 	}
 	for revision, content := range p.Record {
-		if err := k.keep(ctx, stored, object, revision, content); err != nil {
-			return nil, fmt.Errorf("keeping revision %s: %w", revision, err)
+		created, err := k.keep(ctx, key, stored, object, revision, content)
+		if err != nil {
+			return nil, false, fmt.Errorf("keeping revision %s: %w", revision, err)
 		}
+		made = made || created
 	}
 	if len(p.Intent) == 0 {
-		return stored, nil
+		return stored, made, nil
 	}
 	in := report.Input{Object: object, Plan: p, Now: k.now()}
 	after, err := k.writeStatus(ctx, key, stored, report.Intent(in))
 	if err != nil {
-		return nil, fmt.Errorf("recording the units: %w", err)
+		return nil, false, fmt.Errorf("recording the units: %w", err)
 	}
 	if e, admitted := report.Admitted(in); admitted {
 		k.tell(stored, e)
 	}
-	return after, nil
+	return after, made, k.still(ctx, object, p)
+}
+
+// still looks once more at the units that were just recorded. One that began to go while it was being recorded may not
+// be written: it was told that nobody needs it.
+func (k *carrier) still(ctx context.Context, o *federated.Object, p *plan.Plan) error {
+	now, err := k.candidates(ctx, o)
+	if err != nil {
+		return err
+	}
+	for _, name := range p.Intent {
+		if !slices.ContainsFunc(now, func(u plan.Unit) bool { return u.Name == name && u.Problem == nil }) {
+			return errAgain
+		}
+	}
+	return nil
 }
 
 // release ends the plane's part in an object of which nothing is left.
@@ -122,8 +141,6 @@ func (k *carrier) forget(key objectKey) {
 	k.ledger.Forget(k.ledgerKey(key))
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if u := k.written[key]; u != nil {
-		delete(k.recorded, string(u.GetUID()))
-	}
+	delete(k.recorded, key)
 	delete(k.written, key)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sort"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,6 +17,7 @@ import (
 	propagationv1alpha1 "github.com/cellfed/cellfed/pkg/apis/propagation/v1alpha1"
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
 	"github.com/cellfed/cellfed/pkg/federated"
+	"github.com/cellfed/cellfed/pkg/plan"
 )
 
 // OwnerUIDIndex is the name of the cache index of revisions by their federated object's UID.
@@ -41,28 +43,27 @@ func revisionNamespace(o *federated.Object) string {
 	return o.Namespace
 }
 
-// keep makes sure that a content is kept as a Revision.
-func (k *carrier) keep(ctx context.Context, stored *unstructured.Unstructured, o *federated.Object, revision string, content federated.Content) error {
-	if k.isRecorded(o.UID, revision) {
-		return nil
-	}
+// keep makes sure that a content is kept as a Revision, and tells whether it had to be made.
+func (k *carrier) keep(ctx context.Context, key objectKey, stored *unstructured.Unstructured, o *federated.Object, revision string, content federated.Content) (bool, error) {
 	name := federated.RevisionObjectName(o.Kind, o.Name, o.UID, revision)
+	if k.justMade(key, name) {
+		return false, nil
+	}
 	there := RevisionMetadata()
 	err := k.opts.Cache.Get(ctx, client.ObjectKey{Namespace: revisionNamespace(o), Name: name}, there)
 	if err == nil && there.DeletionTimestamp == nil {
-		k.noteRecorded(o.UID, revision)
-		return nil
+		return false, nil
 	}
 	r, err := newRevision(stored, o, name, revision, content)
 	if err != nil {
-		return err
+		return false, err
 	}
 	err = k.opts.Client.Create(ctx, r)
 	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("creating %s: %w", name, err)
+		return false, fmt.Errorf("creating %s: %w", name, err)
 	}
-	k.noteRecorded(o.UID, revision)
-	return k.prune(ctx, o, revision)
+	k.noteMade(key, name)
+	return err == nil, nil
 }
 
 func newRevision(stored *unstructured.Unstructured, o *federated.Object, name, revision string, content federated.Content) (*propagationv1alpha1.Revision, error) {
@@ -132,22 +133,40 @@ func (k *carrier) content(ctx context.Context, o *federated.Object, revision str
 	return nil, nil
 }
 
-// prune removes the oldest revisions that no unit runs, beyond the history's limit.
-func (k *carrier) prune(ctx context.Context, o *federated.Object, latest string) error {
+// revisions are the revisions of an object, by their metadata.
+func (k *carrier) revisions(ctx context.Context, o *federated.Object) ([]metav1.PartialObjectMetadata, error) {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(propagationv1alpha1.GroupVersion.WithKind("RevisionList"))
 	if err := k.opts.Cache.List(ctx, list, client.InNamespace(revisionNamespace(o)), client.MatchingFields{OwnerUIDIndex: o.UID}); err != nil {
-		return fmt.Errorf("listing the revisions of %s: %w", o.Name, err)
+		return nil, fmt.Errorf("listing the revisions of %s: %w", o.Name, err)
 	}
-	needed := map[string]bool{latest: true}
+	return list.Items, nil
+}
+
+// hasRevisions tells whether a content of the object was ever kept, and so perhaps written.
+func (k *carrier) hasRevisions(ctx context.Context, o *federated.Object) (bool, error) {
+	all, err := k.revisions(ctx, o)
+	return len(all) > 0, err
+}
+
+// prune removes the oldest revisions that no unit runs, or is about to run, beyond the history's limit.
+func (k *carrier) prune(ctx context.Context, o *federated.Object, p *plan.Plan) error {
+	all, err := k.revisions(ctx, o)
+	if err != nil {
+		return err
+	}
+	needed := map[string]bool{}
+	for revision := range p.Record {
+		needed[revision] = true
+	}
+	for i := range p.Steps {
+		needed[p.Steps[i].Revision], needed[p.Steps[i].Want] = true, true
+	}
 	for _, u := range o.Status.Units {
 		needed[u.Revision] = true
-		if hash, err := o.ContentFor(u.Name).Revision(); err == nil {
-			needed[hash] = true
-		}
 	}
 	var old []metav1.PartialObjectMetadata
-	for _, m := range list.Items {
+	for _, m := range all {
 		if !needed[m.Labels[propagationv1alpha1.RevisionHashLabel]] {
 			old = append(old, m)
 		}
@@ -159,7 +178,6 @@ func (k *carrier) prune(ctx context.Context, o *federated.Object, latest string)
 	for i := range old[:len(old)-k.opts.HistoryLimit] {
 		gone := &old[i]
 		gone.SetGroupVersionKind(propagationv1alpha1.GroupVersion.WithKind("Revision"))
-		k.dropRecorded(o.UID, gone.Labels[propagationv1alpha1.RevisionHashLabel])
 		if err := k.opts.Client.Delete(ctx, gone, client.Preconditions{UID: &gone.UID}); client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
 			return fmt.Errorf("removing revision %s: %w", gone.Name, err)
 		}
@@ -167,23 +185,26 @@ func (k *carrier) prune(ctx context.Context, o *federated.Object, latest string)
 	return nil
 }
 
-func (k *carrier) isRecorded(uid, revision string) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.recorded[uid][revision]
-}
+// cacheLag is how long the cache may take to show a revision that was made. After that the cache is believed: what it
+// does not have was removed, and is made again.
+const cacheLag = 30 * time.Second
 
-func (k *carrier) noteRecorded(uid, revision string) {
+func (k *carrier) justMade(key objectKey, name string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.recorded[uid] == nil {
-		k.recorded[uid] = map[string]bool{}
+	made, ok := k.recorded[key][name]
+	if ok && k.opts.Now().Sub(made) > cacheLag {
+		delete(k.recorded[key], name)
+		return false
 	}
-	k.recorded[uid][revision] = true
+	return ok
 }
 
-func (k *carrier) dropRecorded(uid, revision string) {
+func (k *carrier) noteMade(key objectKey, name string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	delete(k.recorded[uid], revision)
+	if k.recorded[key] == nil {
+		k.recorded[key] = map[string]time.Time{}
+	}
+	k.recorded[key][name] = k.opts.Now()
 }

@@ -45,7 +45,7 @@ func (k *carrier) memberEvent(e member.Event) {
 	switch {
 	case e.GVR.Empty():
 		k.enqueueWhere(func(u *unstructured.Unstructured) bool { return true }, func(key objectKey) {
-			k.ledger.ForgetFailures(k.ledgerKey(key))
+			k.ledger.ForgetFailures(k.ledgerKey(key), e.Member)
 		})
 	case e.GVR != k.typ.Target:
 	case e.Name == "":
@@ -73,20 +73,28 @@ func (k *carrier) enqueueWhere(holds func(*unstructured.Unstructured) bool, befo
 // copyEvent enqueues the objects whose copy may be the member object that changed: the one of the plane namespace of
 // the same name (topology "cluster"), and those of the units that live in the member's namespace.
 func (k *carrier) copyEvent(e member.Event) {
+	if k.queue.ShuttingDown() {
+		return // and opens no view that nobody would close
+	}
+	if !k.typ.Namespaced && k.typ.FederatedNamespaced {
+		k.enqueueWhere(func(u *unstructured.Unstructured) bool { return u.GetName() == e.Name }, nil)
+		return
+	}
 	var observed *unstructured.Unstructured
 	if m, err := k.opts.Fleet.Member(e.Member); err == nil {
 		observed, _ = m.View(e.GVR).Get(e.Namespace, e.Name)
 	}
-	consider := func(namespace, unit string) {
+	consider := func(namespace, unit, topologyType string) {
 		key := objectKey{namespace, e.Name}
-		if _, there, err := k.informer.GetStore().GetByKey(key.String()); err != nil || !there {
+		obj, there, err := k.informer.GetStore().GetByKey(key.String())
+		if err != nil || !there || topologyOf(obj) != topologyType {
 			return
 		}
 		if k.ledger.Watched(k.ledgerKey(key), unit, observed) {
 			k.queue.Add(key)
 		}
 	}
-	consider(e.Namespace, e.Member)
+	consider(e.Namespace, e.Member, topology.TypeCluster)
 	if !k.typ.Namespaced {
 		return
 	}
@@ -99,8 +107,18 @@ func (k *carrier) copyEvent(e member.Event) {
 	}
 	for i := range units.Items {
 		u := &units.Items[i]
-		consider(u.Namespace, topology.UnitClusterName(u.Name, u.Namespace, u.Spec.TopologyType))
+		consider(u.Namespace, topology.UnitClusterName(u.Name, u.Namespace, u.Spec.TopologyType), u.Spec.TopologyType)
 	}
+}
+
+// topologyOf is the topology type that a federated object says, without reading all of it.
+func topologyOf(obj any) string {
+	if u, ok := obj.(*unstructured.Unstructured); ok {
+		if t, _, _ := unstructured.NestedString(u.Object, "spec", "topologyType"); t != "" {
+			return t
+		}
+	}
+	return topology.TypeCluster
 }
 
 // MemberNamespaceIndex is the name of the cache index of units by member and member namespace.
@@ -136,10 +154,7 @@ func (c *Controller) UnitChanged(namespace string) {
 // MemberChanged enqueues the objects that a member's labels or removal concern: those of topology "cluster".
 func (c *Controller) MemberChanged() {
 	for _, k := range c.carriers() {
-		k.enqueueWhere(func(u *unstructured.Unstructured) bool {
-			t, _, _ := unstructured.NestedString(u.Object, "spec", "topologyType")
-			return t == "" || t == topology.TypeCluster
-		}, nil)
+		k.enqueueWhere(func(u *unstructured.Unstructured) bool { return topologyOf(u) == topology.TypeCluster }, nil)
 	}
 }
 

@@ -52,6 +52,9 @@ type Options struct {
 	InUse InUse
 	// Concurrency is how many units are worked on at the same time. Default 4.
 	Concurrency int
+	// Settling is how long a unit stays at least after its deletion was asked for (default 2s, negative = not at all).
+	// Who was about to write to it has then either recorded that, so that it is in use, or seen that it goes.
+	Settling time.Duration
 }
 
 // Controller keeps units.
@@ -66,6 +69,9 @@ type Controller struct {
 func New(c client.Client, live client.Reader, recorder events.EventRecorder, opts Options) *Controller {
 	if opts.Concurrency == 0 {
 		opts.Concurrency = 4
+	}
+	if opts.Settling == 0 {
+		opts.Settling = 2 * time.Second
 	}
 	return &Controller{client: c, live: live, recorder: recorder, opts: opts}
 }
@@ -193,6 +199,9 @@ func (c *Controller) ensureFinalizer(ctx context.Context, unit *topologyv1alpha1
 func (c *Controller) release(ctx context.Context, unit *topologyv1alpha1.Unit) (time.Duration, error) {
 	if !controllerutil.ContainsFinalizer(unit, wellknown.UnitFinalizer) {
 		return 0, nil
+	}
+	if rest := c.opts.Settling - time.Since(unit.DeletionTimestamp.Time); rest > 0 {
+		return rest, nil
 	}
 	if held := c.held(ctx, unit); held != nil {
 		if err := c.say(ctx, unit, metav1.ConditionFalse, held.reason, held.message); err != nil {

@@ -79,7 +79,7 @@ func newPlane(t *testing.T) *plane {
 				return c.SubResource(sub).Update(ctx, o, opts...)
 			},
 		}).Build()
-	p.ctl = New(p.Client, p.Client, events.NewFakeRecorder(1000), Options{
+	p.ctl = New(p.Client, p.Client, events.NewFakeRecorder(1000), Options{Settling: -1,
 		InUse: func(context.Context, *topologyv1alpha1.Unit) (bool, string, error) { return p.inUse() },
 	})
 	p.must(p.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "acme-prod", Labels: map[string]string{wellknown.TenantLabel: "acme"}}}))
