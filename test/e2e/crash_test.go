@@ -122,14 +122,13 @@ func TestAPlaneThatIsKilledLosesNothing(t *testing.T) {
 		})
 		h.settled() // no copy without an object
 		h.quiet(time.Second)
-		h.gone()
 	})
 	h.T = t
 	h.nothingForbidden()
 	t.Run("at any moment", func(t *testing.T) {
 		p.newHerd(t, "crash-random", "a "+east, "b "+west).killedAtRandom()
 	})
-	t.Run("a member that dies or hangs is noticed under default settings", func(t *testing.T) {
+	t.Run("a member that dies is noticed under default settings", func(t *testing.T) {
 		own := *p
 		own.T = t
 		own.noticesMembers()
@@ -179,7 +178,6 @@ func (h *herd) endsInTime(p *lonePlane, w wish) {
 	h.settled()
 	hung.settled()
 	h.must(hung.objects().Delete(h.Context(), "web", metav1.DeleteOptions{}))
-	hung.gone()
 }
 
 // killedAtRandom kills the plane ten times at random moments, also while it starts, under a random load.
@@ -196,7 +194,7 @@ func (h *herd) killedAtRandom() {
 		time.Sleep(time.Duration(chance.IntN(1000)) * time.Millisecond)
 		h.must(h.Kill())
 		for h.PID() == 0 {
-			life, cancel := context.WithTimeout(h.Context(), time.Duration(500+chance.IntN(20000))*time.Millisecond)
+			life, cancel := context.WithTimeout(h.Context(), time.Duration(500+chance.IntN(5000))*time.Millisecond)
 			if err := h.Start(life); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 				h.Error(err)
 			}
@@ -206,7 +204,11 @@ func (h *herd) killedAtRandom() {
 	time.Sleep(500 * time.Millisecond)
 	stop()
 	h.client = client
-	h.Logf("%d changes were acknowledged over 10 kills", <-load)
+	acknowledged := <-load
+	h.Logf("%d changes were acknowledged over 10 kills", acknowledged)
+	if acknowledged < 20 {
+		h.Errorf("only %d changes were acknowledged: that tested nothing", acknowledged)
+	}
 	h.unitsAreWell()
 	h.settled()
 	h.nothingForbidden()
@@ -215,11 +217,6 @@ func (h *herd) killedAtRandom() {
 		h.must(h.objects().Delete(h.Context(), name, metav1.DeleteOptions{}))
 	}
 	h.gone()
-	h.settledEmpty()
-}
-
-func (h *herd) settledEmpty() {
-	h.Helper()
 	for unit := range h.units {
 		if left := h.copies(unit); len(left) > 0 {
 			h.Errorf("unit %s still has %v", unit, left)
@@ -234,12 +231,15 @@ func (h *herd) load(ctx context.Context, chance *rand.Rand) int {
 	for n := 1; ctx.Err() == nil; n++ {
 		name := fmt.Sprintf("web-%d", chance.IntN(12))
 		w := wish{n, pick("*", "a", "b", "ab", ""), pick("ab", "ab", "a", "b")}
+		// A plane that starts tells clients to come back after 5 s, and client-go would wait.
+		call, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 		var err error
 		if chance.IntN(6) == 0 {
-			err = h.objects().Delete(ctx, name, metav1.DeleteOptions{})
-		} else if err = h.change(ctx, name, w); apierrors.IsNotFound(err) {
-			err = h.make(ctx, name, w)
+			err = h.objects().Delete(call, name, metav1.DeleteOptions{})
+		} else if err = h.change(call, name, w); apierrors.IsNotFound(err) {
+			err = h.make(call, name, w)
 		}
+		cancel()
 		if err == nil {
 			acknowledged++
 		}
@@ -248,8 +248,8 @@ func (h *herd) load(ctx context.Context, chance *rand.Rand) int {
 	return acknowledged
 }
 
-// noticesMembers measures how long a plane with default settings takes to notice that a member is gone, hangs, or is
-// back. A member that dies is noticed by its broken watches, one that hangs by a probe that comes every 10 s.
+// noticesMembers measures how long a plane with default settings takes to notice that a member is gone, and that it is
+// back. Its broken watches tell before the next probe, which comes every 10 s.
 func (p *lonePlane) noticesMembers() {
 	p.Helper()
 	lost := world.members.Named(tower)
@@ -263,15 +263,7 @@ func (p *lonePlane) noticesMembers() {
 	back(playground.ActionStart)
 	returned := p.awaitMember(tower, "True")
 	p.Logf("killed: noticed after %s; back %s after it was ready", noticed.Round(10*time.Millisecond), returned.Round(10*time.Millisecond))
-	if noticed > 8*time.Second || returned > 5*time.Second {
-		p.Errorf("a killed member was noticed after %s and its return after %s, want no more than 8s and 5s", noticed, returned)
-	}
-	lost.Pause(p.T)
-	noticed = p.awaitMember(tower, "False")
-	back(playground.ActionResume)
-	returned = p.awaitMember(tower, "True")
-	p.Logf("paused: noticed after %s; back %s after it went on", noticed.Round(10*time.Millisecond), returned.Round(10*time.Millisecond))
-	if noticed > 25*time.Second || returned > 5*time.Second {
-		p.Errorf("a paused member was noticed after %s and its return after %s, want no more than 25s and 5s", noticed, returned)
+	if noticed > 9*time.Second || returned > 5*time.Second {
+		p.Errorf("a killed member was noticed after %s and its return after %s, want no more than 9s and 5s", noticed, returned)
 	}
 }

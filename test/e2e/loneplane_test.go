@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
 
 	"github.com/cellfed/cellfed/test/harness"
 )
@@ -51,7 +52,9 @@ func newLonePlane(t *testing.T, members ...string) *lonePlane {
 // connect makes a client for the plane as it is now.
 func (p *lonePlane) connect() {
 	p.Helper()
-	client, err := dynamic.NewForConfig(p.RestConfig())
+	config := p.RestConfig()
+	config.WarningHandler = rest.NoWarnings{} // masks outside the placement are what is tested
+	client, err := dynamic.NewForConfig(config)
 	p.must(err)
 	p.client = client
 }
