@@ -5,7 +5,6 @@ import (
 	"net"
 	"slices"
 
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/cellfed/cellfed/config/crd"
@@ -41,9 +40,7 @@ func planeConfig(c *configv1alpha1.CellFedConfiguration) (apiserver.Config, erro
 }
 
 // convert answers the API server in its own process.
-func convert(_ context.Context, review *apiextensionsv1.ConversionReview) *apiextensionsv1.ConversionResponse {
-	return conversion.Review(review)
-}
+func convert(_ context.Context, review []byte) ([]byte, error) { return conversion.ReviewJSON(review) }
 
 // partNames are the names of all parts that can be switched: what --controllers and the file's components speak of.
 func partNames() []string {

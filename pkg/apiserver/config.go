@@ -20,9 +20,10 @@ const (
 	ConversionServicePort      = 443
 )
 
-// ConversionHandler answers a conversion review. Its objects are shared with
-// nobody. A nil answer is an error.
-type ConversionHandler func(ctx context.Context, review *apiextensionsv1.ConversionReview) *apiextensionsv1.ConversionResponse
+// ConversionHandler answers an encoded ConversionReview with an encoded one. Bytes, not the API's types: the API server
+// asks once per object while a version's watch cache fills, and decoding a review only to look into its objects costs
+// more than converting them. An error fails the conversion.
+type ConversionHandler func(ctx context.Context, review []byte) ([]byte, error)
 
 // AdmissionPlugin is an admission plugin that runs in this process.
 type AdmissionPlugin struct {

@@ -2,13 +2,11 @@ package apiserver
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apiserver/pkg/util/webhook"
 	"k8s.io/client-go/rest"
 )
@@ -59,22 +57,13 @@ type conversionTransport struct{ handle ConversionHandler }
 // RoundTrip implements http.RoundTripper.
 func (t conversionTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	defer func() { _ = req.Body.Close() }()
-	review := &apiextensionsv1.ConversionReview{}
-	if err := json.NewDecoder(req.Body).Decode(review); err != nil {
+	review, err := io.ReadAll(req.Body)
+	if err != nil {
 		return nil, fmt.Errorf("reading conversion review: %w", err)
 	}
-	if review.Request == nil {
-		return nil, fmt.Errorf("reading conversion review: it holds no request")
-	}
-	uid := review.Request.UID
-	response := t.handle(req.Context(), review)
-	if response == nil {
-		return nil, fmt.Errorf("converting to %s: no answer", review.Request.DesiredAPIVersion)
-	}
-	response.UID = uid
-	body, err := json.Marshal(&apiextensionsv1.ConversionReview{TypeMeta: review.TypeMeta, Response: response})
+	body, err := t.handle(req.Context(), review)
 	if err != nil {
-		return nil, fmt.Errorf("writing conversion review: %w", err)
+		return nil, fmt.Errorf("converting: %w", err)
 	}
 	return &http.Response{
 		Status:        "200 OK",

@@ -74,31 +74,36 @@ func widget(version, name, field string, value int64) *unstructured.Unstructured
 }
 
 // convertWidgets renames the field, and has no answer for width 13.
-func convertWidgets(_ context.Context, review *apiextensionsv1.ConversionReview) *apiextensionsv1.ConversionResponse {
+func convertWidgets(_ context.Context, encoded []byte) ([]byte, error) {
+	review := &apiextensionsv1.ConversionReview{}
+	if err := json.Unmarshal(encoded, review); err != nil {
+		return nil, err
+	}
 	from, to := "width", "size"
 	if strings.HasSuffix(review.Request.DesiredAPIVersion, "/a") {
 		from, to = to, from
 	}
-	response := &apiextensionsv1.ConversionResponse{Result: metav1.Status{Status: metav1.StatusSuccess}}
+	response := &apiextensionsv1.ConversionResponse{UID: review.Request.UID, Result: metav1.Status{Status: metav1.StatusSuccess}}
 	for _, raw := range review.Request.Objects {
 		object := map[string]any{}
 		if err := json.Unmarshal(raw.Raw, &object); err != nil {
-			return nil
+			return nil, err
 		}
 		object["apiVersion"] = review.Request.DesiredAPIVersion
 		spec := object["spec"].(map[string]any)
 		if spec[from] == float64(13) {
-			return nil
+			return nil, errors.New("thirteen")
 		}
 		spec[to] = spec[from]
 		delete(spec, from)
 		converted, err := json.Marshal(object)
 		if err != nil {
-			return nil
+			return nil, err
 		}
 		response.ConvertedObjects = append(response.ConvertedObjects, runtime.RawExtension{Raw: converted})
 	}
-	return response
+	review.Request, review.Response = nil, response
+	return json.Marshal(review)
 }
 
 // warden labels widgets with the number of namespaces, which it asks the plane
@@ -245,7 +250,7 @@ func testConversion(t *testing.T, client dynamic.Interface) {
 func testFailedConversion(t *testing.T, client dynamic.Interface) {
 	ctx := t.Context()
 	b := client.Resource(widgets("b")).Namespace("default")
-	if _, err := b.Create(ctx, widget("b", "unlucky", "size", 13), metav1.CreateOptions{}); err == nil || !strings.Contains(err.Error(), "no answer") {
+	if _, err := b.Create(ctx, widget("b", "unlucky", "size", 13), metav1.CreateOptions{}); err == nil || !strings.Contains(err.Error(), "thirteen") {
 		t.Errorf("creating what cannot be converted gave %v", err)
 	}
 	if _, err := b.Get(ctx, "w", metav1.GetOptions{}); err != nil {
