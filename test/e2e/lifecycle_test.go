@@ -184,9 +184,16 @@ func TestAnotherObjectOfTheSameNameDoesNotInheritCopies(t *testing.T) {
 	w.apply(w.config("web", "1", placed("a")))
 	w.has("web", "a=1")
 	w.told("web", "True")
-	// Somebody forces the object away; its copy stays, with the marks of an object that is no more.
-	w.kubectl("patch", "federatedconfigmap/web", "-n", w.ns, "--type=merge", "-p", `{"metadata":{"finalizers":null}}`)
-	w.kubectl("delete", "federatedconfigmap/web", "-n", w.ns, "--timeout=10s")
+	// A copy outlives its object, as when somebody restores a member from a backup: it has the marks of an object that
+	// is no more.
+	old := w.copyIn("a", "web")
+	w.kubectl("delete", "federatedconfigmap/web", "-n", w.ns, "--timeout=20s")
+	w.has("web", "a=")
+	old.SetUID("")
+	old.SetResourceVersion("")
+	if _, err := world.inside[east].Resource(configMaps).Namespace(w.ns).Create(t.Context(), old, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	w.keeps("web", time.Second, "a=1")
 
 	w.apply(w.config("web", "2", placed("a")))

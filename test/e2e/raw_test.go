@@ -158,8 +158,11 @@ func always(code int, body string) http.HandlerFunc {
 	}
 }
 
-// never answers nothing, until the caller goes.
-func never(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+// never answers nothing, until the caller goes: a server sees that only when it has read the request.
+func never(_ http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	<-r.Context().Done()
+}
 
 // silent is a listener that accepts and says nothing, not even in TLS.
 func silent(t *testing.T) string {
