@@ -308,7 +308,7 @@ func TestAMemberThatIsSlowDelaysNobody(t *testing.T) {
 	snail.federate(t)
 	w := newTenant(t, "slow", "good "+west, "slow snail slow-snail")
 	w.at["slow"] = [2]string{east, "slow-snail"} // the same, past the proxy
-	const objects = 10
+	const objects = 24                           // more than there are workers: each worker may wait for a slow member once
 	all := func(version string) string {
 		manifest := ""
 		for i := range objects {
