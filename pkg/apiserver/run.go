@@ -59,7 +59,11 @@ func run(ctx context.Context, cfg Config) (err error) {
 	if endpoint == "" {
 		endpoint = "sqlite://" + dir.Database()
 	}
-	store, err := storage.Start(ctx, storage.Config{Endpoint: endpoint})
+	sockets, err := dir.Sockets()
+	if err != nil {
+		return err
+	}
+	store, err := storage.Start(ctx, storage.Config{Endpoint: endpoint, SocketDir: sockets})
 	if err != nil {
 		return err
 	}

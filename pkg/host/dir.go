@@ -73,6 +73,19 @@ func (d *Dir) Kubeconfig() string { return filepath.Join(d.path, "admin.kubeconf
 // Database is the default SQLite database.
 func (d *Dir) Database() string { return filepath.Join(d.path, "state.db") }
 
+// Sockets is an empty directory for sockets of this process. Whoever holds the data directory is alone in it, so what is
+// found there was left behind by a process that was killed.
+func (d *Dir) Sockets() (string, error) {
+	dir := filepath.Join(d.path, "run")
+	if err := os.RemoveAll(dir); err != nil {
+		return "", fmt.Errorf("clearing directory of sockets: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("making directory of sockets: %w", err)
+	}
+	return dir, nil
+}
+
 // file is a file among the keys and certificates.
 func (d *Dir) file(name string) string { return filepath.Join(d.path, "pki", name) }
 

@@ -344,3 +344,26 @@ func TestAQuietLogEndsWithItsOwnWords(t *testing.T) {
 		t.Errorf("it wrote %s", out.String())
 	}
 }
+
+func TestSocketsOfAKilledProcessAreClearedAway(t *testing.T) {
+	dir, err := OpenDir(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = dir.Close() }()
+	sockets, err := dir.Sockets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale := filepath.Join(sockets, "left-behind")
+	if err := os.WriteFile(stale, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	again, err := dir.Sockets()
+	if err != nil || again != sockets {
+		t.Fatalf("%s, %v; want %s", again, err, sockets)
+	}
+	if _, err := os.Stat(stale); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what was left behind is still there: %v", err)
+	}
+}
