@@ -82,7 +82,8 @@ type acknowledged struct {
 func killed(t *testing.T, endpoint string, acks map[string]acknowledged) {
 	t.Helper()
 	child := exec.CommandContext(t.Context(), os.Args[0])
-	child.Env = append(os.Environ(), childEndpoint+"="+endpoint, "GOCOVERDIR="+t.TempDir())
+	// What a killed process leaves goes with the test: TMPDIR is where its socket is.
+	child.Env = append(os.Environ(), childEndpoint+"="+endpoint, "GOCOVERDIR="+t.TempDir(), "TMPDIR="+t.TempDir())
 	child.Stderr = os.Stderr
 	out, err := child.StdoutPipe()
 	if err != nil {
