@@ -147,6 +147,14 @@ func (o *statusOptions) run(ctx context.Context) error {
 		}
 		return printStructured(o.out, o.output, map[string]any{"items": releases})
 	}
+	if len(releases) == 0 {
+		where := ""
+		if namespace != "" {
+			where = " in namespace " + namespace // which is often the one that was not given
+		}
+		_, err := fmt.Fprintf(o.out, "There is no %s%s.\n", mapping.GroupVersionKind.Kind, where)
+		return err
+	}
 	return printReleases(o.out, releases, o.output == outputWide, o.name != "")
 }
 
@@ -157,6 +165,9 @@ func (o *statusOptions) federatedType() (*meta.RESTMapping, error) {
 	if meta.IsNoMatchError(err) {
 		// A kind by its name, as manifests write it.
 		kind, err = o.plane.mapper.KindFor(schema.GroupVersionResource{Group: resource.Group, Resource: strings.ToLower(resource.Resource)})
+	}
+	if meta.IsNoMatchError(err) {
+		return nil, fmt.Errorf("the plane does not know the kind %s: 'kubectl get federatedtypeconfigs -A' lists what is federated", o.kind)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("looking for the kind %s: %w", o.kind, err)

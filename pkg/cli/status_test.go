@@ -148,10 +148,20 @@ status: {topologies: [{name: hz-1}]}
 	}
 }
 
+func TestStatusOfAKindWithoutObjectsNamesTheNamespace(t *testing.T) {
+	o, out := newStatus(t, "federateddeployments", "")
+	if err := o.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if want := "There is no FederatedDeployment in namespace acme-prod.\n"; out.String() != want {
+		t.Errorf("got %q, want %q", out, want)
+	}
+}
+
 func TestStatusRefusesWhatIsNoFederatedObject(t *testing.T) {
 	tests := map[string]struct{ kind, name, want string }{
 		"a kind that is not federated":     {"configmaps", "a", "ConfigMap is no federated type"},
-		"a kind that nobody knows":         {"federatedfoos", "a", "looking for the kind federatedfoos"},
+		"a kind that nobody knows":         {"federatedfoos", "a", "does not know the kind federatedfoos"},
 		"a federated object that is gone ": {"federateddeployments", "gone", `"gone" not found`},
 	}
 	for name, tt := range tests {

@@ -21,10 +21,6 @@ const (
 
 // printReleases writes cells × revisions. A single object is told in words above its table.
 func printReleases(out io.Writer, releases []release, wide, single bool) error {
-	if len(releases) == 0 {
-		_, err := fmt.Fprintln(out, "No federated objects found.")
-		return err
-	}
 	if single {
 		r := releases[0]
 		fmt.Fprintf(out, "%s %s, generation %d", r.Kind, qualified(r.Namespace, r.Name), r.Generation)
