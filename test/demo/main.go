@@ -20,10 +20,8 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := run(ctx, newScreen(os.Stdout, os.Stdin))
-	if err != nil && !errors.Is(err, context.Canceled) {
-		fmt.Fprintln(os.Stderr, "demo:", err)
-	}
 	if err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
 }
@@ -34,10 +32,10 @@ func run(ctx context.Context, s *screen) (err error) {
 		s.progress("taking everything down", func() error { err = errors.Join(err, st.close()); return nil })
 	}()
 	if err := st.open(ctx); err != nil {
-		return err
+		return unlessInterrupted(ctx, err)
 	}
 	if err := play(ctx, st); err != nil {
-		return err
+		return unlessInterrupted(ctx, err)
 	}
 	if !s.interactive {
 		return nil
@@ -50,4 +48,12 @@ func run(ctx context.Context, s *screen) (err error) {
 	s.plain("\nCtrl-C takes it down.")
 	<-ctx.Done()
 	return nil
+}
+
+// unlessInterrupted leaves out how a step failed because of Ctrl-C: it ended as somebody wanted.
+func unlessInterrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return errors.New("interrupted")
+	}
+	return err
 }
