@@ -20,7 +20,7 @@ const clusterTopology = "cluster"
 func Validate(c *CellFedConfiguration, known []string) field.ErrorList {
 	var errs field.ErrorList
 	if c.DataDir == "" {
-		errs = append(errs, field.Required(field.NewPath("dataDir"), "say where the plane may keep its keys and its database"))
+		errs = append(errs, field.Required(field.NewPath("dataDir"), "say where the plane may keep its keys and its database, here or with --data-dir"))
 	}
 	if net.ParseIP(c.BindAddress) == nil {
 		errs = append(errs, field.Invalid(field.NewPath("bindAddress"), c.BindAddress, "must be an IP address"))
