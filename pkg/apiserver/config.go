@@ -57,8 +57,7 @@ type Config struct {
 
 	// CRDs are installed, or brought up to date, before the plane is ready.
 	CRDs []*apiextensionsv1.CustomResourceDefinition
-	// Namespaces exist before the plane is ready, and are made again when they
-	// are deleted.
+	// Namespaces exist before the plane is ready, and cannot be deleted.
 	Namespaces []string
 	// Conversion answers for CRDs that point to the service above. Without it
 	// such CRDs cannot be converted.

@@ -77,7 +77,7 @@ func newOptions(ctx context.Context, cfg Config, at place, loopback **rest.Confi
 	o.Authorization.Modes = []string{"RBAC"}
 
 	o.Metrics = nil // nothing to configure, and empty settings are complained of
-	o.Admission = &kubeoptions.AdmissionOptions{GenericAdmission: admissionOptions(cfg.Admission, loopback)}
+	o.Admission = &kubeoptions.AdmissionOptions{GenericAdmission: admissionOptions(cfg, loopback)}
 	o.SystemNamespaces = append([]string{metav1.NamespaceSystem, metav1.NamespaceDefault}, cfg.Namespaces...)
 
 	completed, err := o.Complete(ctx, nil, nil)
@@ -92,13 +92,14 @@ func newOptions(ctx context.Context, cfg Config, at place, loopback **rest.Confi
 
 // admissionOptions puts CellFed's plugins before policies and webhooks: these
 // shall judge what will be stored.
-func admissionOptions(own []AdmissionPlugin, loopback **rest.Config) *genericoptions.AdmissionOptions {
+func admissionOptions(cfg Config, loopback **rest.Config) *genericoptions.AdmissionOptions {
 	o := genericoptions.NewAdmissionOptions()
 	certapproval.Register(o.Plugins)
 	certsigning.Register(o.Plugins)
 	certsubjectrestriction.Register(o.Plugins)
-	order := []string{lifecycle.PluginName}
-	for _, p := range own {
+	o.Plugins.Register(keeperName, func(io.Reader) (admission.Interface, error) { return newKeeper(cfg.Namespaces), nil })
+	order := []string{lifecycle.PluginName, keeperName}
+	for _, p := range cfg.Admission {
 		o.Plugins.Register(p.Name, func(io.Reader) (admission.Interface, error) {
 			return p.New(clientConfig(*loopback))
 		})

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensionsclient "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -193,6 +194,7 @@ func TestAPlane(t *testing.T) {
 	t.Run("a CRD's other version is converted in process", func(t *testing.T) { testConversion(t, client) })
 	t.Run("an object that cannot be converted is an error and no more", func(t *testing.T) { testFailedConversion(t, client) })
 	t.Run("admission plugins see custom resources and can ask the plane", func(t *testing.T) { testAdmission(t, client) })
+	t.Run("a namespace of the plane's own cannot be deleted, another can", func(t *testing.T) { testKeeper(t, config) })
 	t.Run("a CRD is written only when it differs", func(t *testing.T) { testInstallCRD(t, config) })
 
 	stop()
@@ -270,6 +272,26 @@ func testAdmission(t *testing.T, client dynamic.Interface) {
 	}
 	if got.GetLabels()["seen"] != "yes" {
 		t.Errorf("labels are %v", got.GetLabels())
+	}
+}
+
+func testKeeper(t *testing.T, config *rest.Config) {
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	namespaces := client.CoreV1().Namespaces()
+	if _, err := namespaces.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "passing"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := namespaces.Delete(t.Context(), "passing", metav1.DeleteOptions{}); err != nil {
+		t.Errorf("deleting any namespace gave %v", err)
+	}
+	if err := namespaces.Delete(t.Context(), "made-by-itself", metav1.DeleteOptions{}); err == nil || !strings.Contains(err.Error(), "the plane's own") {
+		t.Errorf("deleting a namespace of the plane's own gave %v", err)
+	}
+	if ns, err := namespaces.Get(t.Context(), "made-by-itself", metav1.GetOptions{}); err != nil || ns.DeletionTimestamp != nil {
+		t.Errorf("the plane's own namespace is going: %v, %v", ns, err)
 	}
 }
 
