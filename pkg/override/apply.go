@@ -3,6 +3,7 @@ package override
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -29,17 +30,65 @@ func Apply(obj map[string]any, ops []Op) (map[string]any, error) {
 	if out == nil {
 		out = map[string]any{}
 	}
+	return (&journal{}).apply(out, ops)
+}
+
+// apply applies operations to doc itself.
+func (j *journal) apply(doc map[string]any, ops []Op) (map[string]any, error) {
 	for i, op := range ops {
-		next, err := applyOne(out, op)
+		next, err := j.applyOne(doc, op)
 		if err != nil {
 			return nil, &OpError{Index: i, Op: op, Why: err}
 		}
-		out = next
+		doc = next
 	}
-	return out, nil
+	return doc, nil
 }
 
-func applyOne(doc map[string]any, op Op) (map[string]any, error) {
+// journal notes how to take back what is done to a document, if it keeps notes at all.
+type journal struct {
+	keep  bool
+	notes []func()
+}
+
+func (j *journal) note(undo func()) {
+	if j.keep {
+		j.notes = append(j.notes, undo)
+	}
+}
+
+// noteKey notes what stands under a key.
+func (j *journal) noteKey(m map[string]any, key string) {
+	if !j.keep {
+		return
+	}
+	old, had := m[key]
+	j.note(func() {
+		if had {
+			m[key] = old
+		} else {
+			delete(m, key)
+		}
+	})
+}
+
+// own gives a list that may be changed in place: a copy, if the list must be as it was in the end.
+func (j *journal) own(l []any) []any {
+	if !j.keep {
+		return l
+	}
+	return slices.Clone(l)
+}
+
+// undo takes everything back, the last first.
+func (j *journal) undo() {
+	for _, back := range slices.Backward(j.notes) {
+		back()
+	}
+	j.notes = nil
+}
+
+func (j *journal) applyOne(doc map[string]any, op Op) (map[string]any, error) {
 	tokens, err := split(op.Path)
 	if err != nil {
 		return nil, err
@@ -51,7 +100,7 @@ func applyOne(doc map[string]any, op Op) (map[string]any, error) {
 	if len(tokens) == 0 {
 		return whole(op)
 	}
-	changed, err := descend(doc, tokens, 0, change)
+	changed, err := j.descend(doc, tokens, 0, change)
 	if err != nil {
 		return nil, err
 	}
@@ -125,30 +174,40 @@ func changeOf(op Op) (change, error) {
 
 // descend walks to the parent of the last token, does the change there and hands back the changed container: lists
 // may have got another length, so whoever holds one must store it anew.
-func descend(at any, tokens []string, depth int, do change) (any, error) {
+func (j *journal) descend(at any, tokens []string, depth int, do change) (any, error) {
 	token, last := tokens[depth], depth == len(tokens)-1
 	switch c := at.(type) {
 	case map[string]any:
 		if last {
+			j.noteKey(c, token)
 			return c, do.object(c, token)
 		}
-		child, err := descend(c[token], tokens, depth+1, do)
+		child, err := j.descend(c[token], tokens, depth+1, do)
 		if err != nil {
 			return nil, err
+		}
+		if _, isList := child.([]any); isList {
+			j.noteKey(c, token)
 		}
 		c[token] = child
 		return c, nil
 	case []any:
 		if last {
-			return do.list(c, token)
+			return do.list(j.own(c), token)
 		}
 		i, err := index(token, len(c))
 		if err != nil {
 			return nil, err
 		}
-		if c[i], err = descend(c[i], tokens, depth+1, do); err != nil {
+		old := c[i]
+		child, err := j.descend(old, tokens, depth+1, do)
+		if err != nil {
 			return nil, err
 		}
+		if _, isList := child.([]any); isList {
+			j.note(func() { c[i] = old })
+		}
+		c[i] = child
 		return c, nil
 	case nil:
 		return nil, fmt.Errorf("there is no %s: add it first", strconv.Quote(join(tokens[:depth])))

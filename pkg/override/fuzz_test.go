@@ -27,15 +27,20 @@ func FuzzApply(f *testing.F) {
 	for _, s := range seeds {
 		f.Add(s.doc, s.ops)
 	}
-	f.Fuzz(func(t *testing.T, doc, rawOps string) {
+	f.Fuzz(func(t *testing.T, text, rawOps string) {
 		var before map[string]any
 		var raw []any
-		if json.Unmarshal([]byte(doc), &before) != nil || json.Unmarshal([]byte(rawOps), &raw) != nil || before == nil {
+		if json.Unmarshal([]byte(text), &before) != nil || json.Unmarshal([]byte(rawOps), &raw) != nil || before == nil {
 			return
 		}
 		copied, rawCopy := deepCopy(before), deepCopy(raw)
 		ops, errs := Parse(raw, field.NewPath("o"))
-		Validate(ops, before, field.NewPath("o"))
+		judge := NewJudge(before)
+		doc := deepCopy(judge.doc)
+		judge.Validate(ops, field.NewPath("o"))
+		if !reflect.DeepEqual(doc, any(judge.doc)) {
+			t.Fatal("one cluster's overrides are left for the next")
+		}
 		after, err := Apply(before, ops)
 		if !reflect.DeepEqual(copied, any(before)) || !reflect.DeepEqual(rawCopy, any(raw)) {
 			t.Fatal("the input was changed")

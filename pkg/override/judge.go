@@ -75,9 +75,23 @@ func at(obj map[string]any, path []string) any {
 // forbidden are the paths that KubeFed refuses by name.
 var forbidden = []string{"/metadata/namespace", "/metadata/name", "/metadata/generateName", "/kind"}
 
-// Validate judges the overrides of one cluster, which Parse read from the given path without an error, against the
-// template that they will be applied to. What fails here would fail at every creation in a member: it is refused while its author looks on.
-func Validate(ops []Op, template map[string]any, path *field.Path) field.ErrorList {
+// Judge judges the overrides of one cluster after the other against one template. The template is copied once, and
+// what each cluster's overrides did to it is taken back: an object has room for thousands of clusters, and a copy of
+// a large template for each of them holds up the API server for minutes.
+type Judge struct {
+	before, doc map[string]any
+}
+
+// NewJudge makes the judge of a template.
+func NewJudge(template map[string]any) *Judge {
+	doc := identified(template)
+	before := map[string]any{"apiVersion": doc["apiVersion"], "kind": doc["kind"], "metadata": deepCopy(doc["metadata"])}
+	return &Judge{before: before, doc: doc}
+}
+
+// Validate judges the overrides of one cluster, which Parse read from the given path without an error. What fails here
+// would fail at every creation in a member: it is refused while its author looks on.
+func (j *Judge) Validate(ops []Op, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for i, op := range ops {
 		if slices.Contains(forbidden, op.Path) {
@@ -88,18 +102,19 @@ func Validate(ops []Op, template map[string]any, path *field.Path) field.ErrorLi
 	if len(errs) != 0 {
 		return errs
 	}
-	before := identified(template)
-	after, err := Apply(before, ops)
+	done := &journal{keep: true}
+	defer done.undo()
+	after, err := done.apply(j.doc, ops)
 	if bad := (*OpError)(nil); errors.As(err, &bad) {
 		return field.ErrorList{field.Invalid(path.Index(bad.Index).Child("path"), bad.Op.Path,
 			"does not apply to the template: "+bad.Why.Error())}
 	}
-	for _, what := range Escapes(before, after) {
+	for _, what := range Escapes(j.before, after) {
 		errs = append(errs, field.Forbidden(path, "together these overrides change "+what+", which is the plane's: remove that part"))
 	}
 	for _, key := range []string{"labels", "annotations"} {
 		where := []string{"metadata", key}
-		if stringsOnly(at(before, where)) && !stringsOnly(at(after, where)) {
+		if stringsOnly(at(j.before, where)) && !stringsOnly(at(after, where)) {
 			errs = append(errs, field.Forbidden(path, "together these overrides make /metadata/"+key+" something else than strings by name"))
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -205,7 +206,13 @@ func TestValidate(t *testing.T) {
 			if errs != nil {
 				t.Fatal(errs)
 			}
-			errs = Validate(ops, object(t, c.template), at)
+			template := object(t, c.template)
+			judge := NewJudge(template)
+			copied := deepCopy(judge.doc)
+			errs = judge.Validate(ops, at)
+			if !reflect.DeepEqual(copied, any(judge.doc)) || !reflect.DeepEqual(template, object(t, c.template)) {
+				t.Errorf("one cluster's overrides are left for the next: %v", judge.doc)
+			}
 			if c.field == "" {
 				if len(errs) != 0 {
 					t.Errorf("refused: %v", errs)
@@ -216,6 +223,23 @@ func TestValidate(t *testing.T) {
 				t.Errorf("got %v, want an error at %s with %q", errs, c.field, c.text)
 			}
 		})
+	}
+}
+
+func TestALargeTemplateIsNotCopiedForEachCluster(t *testing.T) {
+	data := map[string]any{}
+	for i := range 10000 {
+		data[strconv.Itoa(i)] = map[string]any{"a": "b"}
+	}
+	judge := NewJudge(map[string]any{"data": data, "list": []any{map[string]any{}}})
+	ops, _ := Parse(list(t, `[{"path":"/data/7","value":1},{"path":"/data/8/a","value":1},{"op":"add","path":"/list/-","value":1}]`), field.NewPath("o"))
+	allocations := testing.AllocsPerRun(10, func() {
+		if errs := judge.Validate(ops, field.NewPath("o")); len(errs) != 0 {
+			t.Fatal(errs)
+		}
+	})
+	if allocations > 1000 {
+		t.Errorf("judging three overrides allocates %v times: the template is copied", allocations)
 	}
 }
 

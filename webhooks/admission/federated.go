@@ -80,6 +80,7 @@ func judgeTemplate(federatedKind string, template map[string]any, t TypeFacts) [
 func (v *view) judgeOverrides() []fault {
 	var faults []fault
 	first := map[string]int{}
+	judge := override.NewJudge(v.template)
 	for i, e := range v.overrides {
 		if at, twice := first[e.name]; twice {
 			dup := field.Duplicate(e.ref.path, v.words.unit(e.name, v.namespace, v.topologyType))
@@ -90,7 +91,7 @@ func (v *view) judgeOverrides() []fault {
 		}
 		ops, errs := override.Parse(e.raw, e.path)
 		if len(errs) == 0 {
-			errs = override.Validate(ops, v.template, e.path)
+			errs = judge.Validate(ops, e.path)
 		}
 		for _, err := range errs {
 			id := fmt.Sprint("override ", e.name, err.Type, err.BadValue)
