@@ -290,8 +290,18 @@ func notOurs(c *computation, s *subject) bool {
 	case !c.in.Object.Adopt:
 		return s.settle(action, CodeAlreadyExists, "member %s has an object of this name that this federated object did not make; "+
 			"annotate the federated object with cellfed.io/adopt: \"true\" to take it over", s.unit.Member)
+	case s.entry.Revision != "" && c.anotherPlanes(owner):
+		// Two planes that both adopt would take the object from each other for ever.
+		return s.settle(action, CodeAlreadyExists, "another plane (%s) has taken over the copy in member %s; "+
+			"to adopt it again, take %s out of the placement and put it back", owner.Plane, s.unit.Member, s.name)
 	}
 	return false
+}
+
+// anotherPlanes tells whether a mark is of another plane. One that has this object's UID is of this plane before its
+// identity was made anew.
+func (c *computation) anotherPlanes(owner federated.Owner) bool {
+	return owner.Plane != "" && owner.Plane != c.in.Plane && owner.UID != c.in.Object.UID
 }
 
 // unconfirmed stands before the version of a copy in a held unit that the plane wrote but whose write was never

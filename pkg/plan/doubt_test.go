@@ -98,17 +98,27 @@ func TestADeletionWithoutARecordWaitsForMembersThatCannotBeAsked(t *testing.T) {
 
 func TestAdoptionNeverTakesAnotherUnitsCopy(t *testing.T) {
 	theirs := federated.Owner{Plane: "p", UID: "other", Unit: "b.acme.cell", Revision: "r"}
+	before := federated.Owner{Plane: "p", UID: "dead", Unit: "a.acme.cell"}
+	abroad := federated.Owner{Plane: "q", UID: "x", Unit: "b.acme.cell"}
+	renamed := ours
+	renamed.Plane = "before"
 	for name, tc := range map[string]struct {
 		owner federated.Owner
+		had   string // the revision that the unit had
 		want  plan.Action
 	}{
-		"the copy of another unit of this plane is left alone": {theirs, plan.Hold},
-		"that of a life before, for the same unit, is taken":   {federated.Owner{Plane: "p", UID: "dead", Unit: "a.acme.cell"}, plan.Update},
-		"that of another plane is taken":                       {federated.Owner{Plane: "q", UID: "x", Unit: "b.acme.cell"}, plan.Update},
+		"the copy of another unit of this plane is left alone": {theirs, "", plan.Hold},
+		"that of a life before, for the same unit, is taken":   {before, "", plan.Update},
+		"also when it came back":                               {before, "r", plan.Update},
+		"that of another plane is taken":                       {abroad, "", plan.Update},
+		"but not taken back, or two planes would never end":    {abroad, "r", plan.Hold},
+		"that of this object under the plane's name before is": {renamed, "r", plan.Update},
+		"a stranger's that came in place of the copy is, too":  {federated.Owner{}, "r", plan.Update},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := question(func(in *plan.Input) {
 				in.Object.Adopt = true
+				in.Object.Status.Units = []federated.UnitStatus{{Name: "a.acme.cell", Inventory: true, Revision: tc.had}}
 				in.Units[0].Observed = there(tc.owner, managed)
 			})
 			if s.Action != tc.want {
