@@ -43,6 +43,8 @@ func TestUnits(t *testing.T) {
 		"nor default":                           {`"name":"rz09x"`, `{"cluster":"hz-1","memberNamespace":"default"}`, "spec.memberNamespace", "system namespace"},
 		"a member namespace that is no label":   {`"name":"rz09x"`, `{"cluster":"hz-1","memberNamespace":"a.b"}`, "spec.memberNamespace", "must not contain dots"},
 		"another unit's claim":                  {`"name":"rz09x"`, `{"cluster":"hz-1","memberNamespace":"rival-a"}`, "spec.memberNamespace", "belongs to another unit"},
+		"the claim of a unit that is no more":   {`"name":"rz09x"`, `{"cluster":"hz-1","memberNamespace":"left"}`, "", ""},
+		"and of one that was made anew":         {`"name":"rz09x"`, `{"cluster":"hz-1","memberNamespace":"before"}`, "", ""},
 		"a forged label":                        {`"name":"rz09x","labels":{"topology.cellfed.io/namespace":"rival"}`, `{"cluster":"hz-1"}`, "metadata.labels[topology.cellfed.io/namespace]", "leave it out"},
 		"an invented label":                     {`"name":"rz09x","labels":{"topology.cellfed.io/x":"y"}`, `{"cluster":"hz-1"}`, "metadata.labels[topology.cellfed.io/x]", "leave it out"},
 	} {

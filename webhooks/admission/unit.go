@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	topologyv1alpha1 "github.com/cellfed/cellfed/pkg/apis/topology/v1alpha1"
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
 	"github.com/cellfed/cellfed/pkg/topology"
 )
@@ -128,10 +129,29 @@ func (a *Admitter) compareUnit(ctx context.Context, req *Request) ([]fault, erro
 	if err != nil {
 		return nil, unavailable("who has claimed namespace "+spec.memberNamespace+" of member "+spec.cluster, err)
 	}
-	// A claim of an earlier unit of this name is the unit controller's to judge: it knows whether anything is left.
-	if found && (claim.Spec.Unit.Namespace != req.Namespace || claim.Spec.Unit.Name != req.Object.GetName()) {
+	if !found {
+		return faults, nil
+	}
+	held, err := a.holds(ctx, req, claim.Spec.Unit)
+	if err != nil {
+		return nil, err
+	}
+	if held {
 		faults = append(faults, newFault("claimed", field.Forbidden(specPath.Child("memberNamespace"),
 			fmt.Sprintf("namespace %s of member %s belongs to another unit: say another memberNamespace", spec.memberNamespace, spec.cluster))))
 	}
 	return faults, nil
+}
+
+// holds tells whether the holder of a claim is another unit than the requested one. A claim of an earlier unit of this
+// name, and one whose unit is no more (its finalizer was taken off by hand), is the unit controller's to judge.
+func (a *Admitter) holds(ctx context.Context, req *Request, holder topologyv1alpha1.UnitReference) (bool, error) {
+	if holder.Namespace == req.Namespace && holder.Name == req.Object.GetName() {
+		return false, nil
+	}
+	unit, found, err := a.facts.Unit(ctx, holder.Namespace, holder.Name)
+	if err != nil {
+		return false, unavailable("whether the unit is there that has claimed the member namespace", err)
+	}
+	return found && string(unit.UID) == holder.UID, nil
 }
