@@ -42,7 +42,6 @@ type line struct {
 	vanished bool // the watch showed that the object went while the call was under way
 	sight    *unstructured.Unstructured
 	seen     time.Time
-	probe    bool // the sight is old: ask again
 
 	failure  *plan.Failure
 	until    time.Time

@@ -314,11 +314,12 @@ func TestALeasedKeyExpires(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	for answer := range c.Watch(ctx, "/events/brief", clientv3.WithRev(brief.Header.Revision+1), clientv3.WithPrevKV()) {
-		if e := answer.Events[0]; e.Type != mvccpb.DELETE || string(e.PrevKv.Value) != "v" {
-			t.Errorf("event of an expiry: %v", e)
-		}
-		break
+	answer := <-c.Watch(ctx, "/events/brief", clientv3.WithRev(brief.Header.Revision+1), clientv3.WithPrevKV())
+	if len(answer.Events) == 0 {
+		t.Fatalf("the watch ended without an expiry: %v", answer.Err())
+	}
+	if e := answer.Events[0]; e.Type != mvccpb.DELETE || string(e.PrevKv.Value) != "v" {
+		t.Errorf("event of an expiry: %v", e)
 	}
 	if took := time.Since(began); took < time.Second || took > 3*time.Second {
 		t.Errorf("a lease of 1 s took %s", took)

@@ -129,7 +129,7 @@ func (s *Server) serve(ctx context.Context, socketDir string) error {
 	if err := s.backend.Start(ctx); err != nil {
 		return fmt.Errorf("starting storage: %w", err)
 	}
-	listener, err := s.listen(socketDir)
+	listener, err := s.listen(ctx, socketDir)
 	if err != nil {
 		return fmt.Errorf("opening the storage socket: %w", err)
 	}
@@ -154,7 +154,7 @@ func (s *Server) serve(ctx context.Context, socketDir string) error {
 
 // listen makes the socket in a directory that only this user may enter. A
 // socket's path may have 107 bytes, so a long directory is not used.
-func (s *Server) listen(parent string) (net.Listener, error) {
+func (s *Server) listen(ctx context.Context, parent string) (net.Listener, error) {
 	const longest = 107 - len("/cellfed-etcd-0123456789/s")
 	if len(parent) > longest {
 		parent = ""
@@ -166,7 +166,7 @@ func (s *Server) listen(parent string) (net.Listener, error) {
 	s.dir = dir
 	path := filepath.Join(dir, "s")
 	s.endpoint = "unix://" + path
-	return net.Listen("unix", path)
+	return (&net.ListenConfig{}).Listen(ctx, "unix", path)
 }
 
 // Endpoints are what --etcd-servers takes.

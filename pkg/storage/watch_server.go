@@ -184,8 +184,8 @@ func (s *watchStream) progress(asked bool) error {
 	s.mu.Unlock()
 	for _, a := range watches {
 		if err := s.deliver(a); err != nil {
-			a.wake() // follow meets the same error and ends the watch
-			return nil
+			a.wake()
+			return nil //nolint:nilerr // follow meets the same error and ends the watch
 		}
 	}
 	if asked {

@@ -59,7 +59,6 @@ type Controller struct {
 	opts   Options
 	ledger *apply.Ledger
 	exec   *apply.Executor
-	plane  string
 
 	mu    sync.Mutex
 	types map[string]*carrier

@@ -52,7 +52,7 @@ func (c *Controller) holder(ctx context.Context, gvr schema.GroupVersionResource
 			return "", err
 		}
 		if err != nil {
-			return "", nil // no such type is served: it never was, and has no objects
+			return "", nil //nolint:nilerr // no such type is served: it never was, and has no objects
 		}
 		for i := range list.Items {
 			if holds(&list.Items[i], unit) {

@@ -99,7 +99,7 @@ func (k *carrier) copyEvent(e member.Event) {
 		return
 	}
 	units := &topologyv1alpha1.UnitList{}
-	// The cache answers from memory, at once; a watch's handler has no context to give it.
+	//nolint:forbidigo // The cache answers from memory, at once; a watch's handler has no context to give it.
 	if err := k.opts.Client.List(context.Background(), units, client.UnsafeDisableDeepCopy,
 		client.MatchingFields{MemberNamespaceIndex: memberNamespaceKey(e.Member, e.Namespace)}); err != nil {
 		utilruntime.HandleError(fmt.Errorf("finding the unit of namespace %s in member %s: %w", e.Namespace, e.Member, err))
