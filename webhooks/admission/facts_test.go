@@ -95,7 +95,7 @@ func acme() *fakeFacts {
 			unit("acme-prod", "east", "zone", nil), unit("rival", "rz77x", "cell", nil),
 		},
 		clusters: []Cluster{{Name: "hz-1", Labels: map[string]string{"city": "hangzhou"}}, {Name: "sh-1"}},
-		claims:   map[string]topologyv1alpha1.UnitReference{
+		claims: map[string]topologyv1alpha1.UnitReference{
 			"rival-a.hz-1": {Namespace: "rival", Name: "rz77x"}, "left.hz-1": {Namespace: "rival", Name: "rz78x"},
 			"before.hz-1": {Namespace: "rival", Name: "rz77x", UID: "of one that was before"},
 		},
