@@ -122,10 +122,20 @@ func Intent(in Input) map[string]any {
 // Admitted tells of units that a selector admits although nobody changed the object: a new unit, or new labels.
 func Admitted(in Input) (Event, bool) {
 	o := in.Object
-	if o.Placement.Named || len(in.Plan.Intent) == 0 || o.Status.ObservedGeneration != o.Generation {
+	if o.Placement.Named || o.Status.ObservedGeneration != o.Generation {
 		return Event{}, false
 	}
-	return Event{Reason: "UnitAdmitted", Message: "the placement's selector now admits " + few(in.Plan.Intent)}, true
+	var admitted []string
+	for _, name := range in.Plan.Intent {
+		// A unit that waited for something else than for itself was admitted before.
+		if before, known := o.Status.Unit(name); !known || before.Code == plan.CodeUnitNotReady {
+			admitted = append(admitted, name)
+		}
+	}
+	if len(admitted) == 0 {
+		return Event{}, false
+	}
+	return Event{Reason: "UnitAdmitted", Message: "the placement's selector now admits " + few(admitted)}, true
 }
 
 func entry(in Input, step *plan.Step, result plan.Result) federated.UnitStatus {

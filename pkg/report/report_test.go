@@ -420,18 +420,24 @@ func TestAdmittedTellsOfUnitsThatNobodyPlaced(t *testing.T) {
 		named    bool
 		observed int64
 		intent   []string
+		code     string
 		want     bool
 	}{
-		"a selector, and nobody changed the object": {false, 7, []string{"a"}, true},
-		"a selector that was just written":          {false, 6, []string{"a"}, false},
-		"a unit that is named and came to be":       {true, 7, []string{"a"}, false},
-		"nothing new":                               {false, 7, nil, false},
+		"a selector, and nobody changed the object": {false, 7, []string{"a"}, "", true},
+		"a selector that was just written":          {false, 6, []string{"a"}, "", false},
+		"a unit that is named and came to be":       {true, 7, []string{"a"}, "", false},
+		"nothing new":                               {false, 7, nil, "", false},
+		"a new unit that had to become ready first": {false, 7, []string{"a"}, plan.CodeUnitNotReady, true},
+		"a unit whose member was away until now":    {false, 7, []string{"a"}, plan.CodeClusterNotReady, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := input()
 			in.Object.Placement.Named = tc.named
 			in.Object.Status.ObservedGeneration = tc.observed
 			in.Plan.Intent = tc.intent
+			if tc.code != "" {
+				in.Object.Status.Units = []federated.UnitStatus{{Name: "a", Code: tc.code}}
+			}
 			e, told := Admitted(in)
 			if told != tc.want {
 				t.Fatalf("told: %t", told)
