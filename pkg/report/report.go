@@ -174,7 +174,7 @@ func entry(in Input, step *plan.Step, result plan.Result) federated.UnitStatus {
 		e.Generation = seen.GetGeneration()
 		e.RemoteStatus = nil
 		if in.CollectStatus {
-			e.RemoteStatus, _, _ = unstructured.NestedMap(seen.Object, "status")
+			e.RemoteStatus = remoteStatus(seen)
 		}
 	}
 	if e.Inventory && e.Cluster == "" {
@@ -326,4 +326,13 @@ func few(units []string) string {
 		return strings.Join(units, "; ")
 	}
 	return fmt.Sprintf("%s; and %d more", strings.Join(units[:told], "; "), len(units)-told)
+}
+
+// remoteStatus is the member's own status, unless it would make the federated object one that cannot be listed.
+func remoteStatus(seen *unstructured.Unstructured) map[string]any {
+	if federated.Deeper(seen.Object["status"], federated.MaxDepth) {
+		return nil
+	}
+	status, _, _ := unstructured.NestedMap(seen.Object, "status")
+	return status
 }

@@ -479,3 +479,21 @@ func TestFiveHundredUnitsThatAllFailFitInStatus(t *testing.T) {
 		t.Errorf("the status is %d KiB", len(raw)>>10)
 	}
 }
+
+func TestAMembersStatusThatWouldFailEveryListIsLeftOut(t *testing.T) {
+	for levels, kept := range map[int]bool{10: true, 9000: false} {
+		var deep any = "end"
+		for range levels {
+			deep = []any{deep}
+		}
+		finding := asAsked("a")
+		finding.step.Observed = copyOf("a", 3)
+		finding.step.Observed.Object["status"] = map[string]any{"deep": deep}
+		in := input(finding)
+		in.CollectStatus = true
+		status, _ := Status(in)
+		if e, _ := ptr(stored(t, status)).Unit("a"); (e.RemoteStatus != nil) != kept || e.Generation != 3 {
+			t.Errorf("%d levels: status kept: %v, want %v", levels, e.RemoteStatus != nil, kept)
+		}
+	}
+}

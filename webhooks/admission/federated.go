@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
+	"github.com/cellfed/cellfed/pkg/federated"
 	"github.com/cellfed/cellfed/pkg/override"
 )
 
@@ -39,6 +40,9 @@ func (a *Admitter) completeFederated(ctx context.Context, req *Request, t TypeFa
 
 // judgeFederated judges an object by itself.
 func (a *Admitter) judgeFederated(obj *unstructured.Unstructured, t TypeFacts) []fault {
+	if federated.Deeper(obj.Object["spec"], federated.MaxDepth) {
+		return []fault{newFault("depth", field.Invalid(specPath, "…", fmt.Sprintf("is nested more than %d levels deep", federated.MaxDepth)))}
+	}
 	v := read(obj)
 	faults := append(a.judgeType(v.topologyType, specPath.Child("topologyType"), true), v.faults...)
 	faults = append(faults, judgeTemplate(obj.GetKind(), v.template, t)...)

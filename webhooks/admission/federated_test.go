@@ -30,8 +30,14 @@ func inClusterForm(t *testing.T, spec string) *unstructured.Unstructured {
 
 var long = strings.Repeat("x", 64)
 
+// nested is a list in a list, so many times.
+func nested(levels int) string { return strings.Repeat("[", levels) + strings.Repeat("]", levels) }
+
 // specs are judged in both forms: as written, and converted.
 var specs = map[string]struct{ spec, field, text string }{
+	"a template that is nested as deep as may be": {`{"template":{"a":` + nested(998) + `}}`, "", ""},
+	"a template that would fail every list":       {`{"template":{"a":` + nested(9990) + `}}`, "spec", "nested more than 1000 levels deep"},
+	"an override's value that would":              {`{"overrides":[{"clusterName":"hz-1","clusterOverrides":[{"path":"/a","value":` + nested(9990) + `}]}]}`, "spec", "nested more than"},
 	"the whole of a good object":                  {`{"topologyType":"cell","placement":{"topologies":[{"name":"rz00a"},{"name":"rz01a"}]},"placementMask":{"topologies":[]},"template":{"spec":{"replicas":1}},"overrides":[{"topologyName":"rz00a","topologyOverrides":[{"path":"/spec/replicas","value":5}]}]}`, "", ""},
 	"no spec to speak of":                         {`{}`, "", ""},
 	"a selector":                                  {`{"topologyType":"cell","placement":{"topologySelector":{"matchLabels":{"city":"hangzhou"}}}}`, "", ""},
