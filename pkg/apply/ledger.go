@@ -105,10 +105,11 @@ func outdated(sight, watched *unstructured.Unstructured) bool {
 	if watched.GetUID() != sight.GetUID() {
 		return true
 	}
-	return !newer(sight.GetResourceVersion(), watched.GetResourceVersion())
+	return !Newer(sight.GetResourceVersion(), watched.GetResourceVersion())
 }
 
-func newer(a, b string) bool {
+// Newer compares two resource versions of one object. Where they are no numbers, neither is newer.
+func Newer(a, b string) bool {
 	x, errX := strconv.ParseUint(a, 10, 64)
 	y, errY := strconv.ParseUint(b, 10, 64)
 	return errX == nil && errY == nil && x > y

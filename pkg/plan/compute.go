@@ -57,15 +57,21 @@ func (c *computation) choose() {
 	if o.Deleting || c.stopped() != nil {
 		return
 	}
-	units := make([]placement.Unit, 0, len(c.in.Units))
-	for i := range c.in.Units {
-		units = append(units, placement.Unit{Name: c.in.Units[i].Name, Labels: c.in.Units[i].Labels})
-	}
+	units := c.candidates()
 	c.placed = placement.Resolve(o.Placement, units)
 	if o.Mask != nil {
 		mask := placement.Resolve(*o.Mask, units)
 		c.mask = &mask
 	}
+}
+
+// candidates are the units as selections see them.
+func (c *computation) candidates() []placement.Unit {
+	units := make([]placement.Unit, 0, len(c.in.Units))
+	for i := range c.in.Units {
+		units = append(units, placement.Unit{Name: c.in.Units[i].Name, Labels: c.in.Units[i].Labels})
+	}
+	return units
 }
 
 // order lists the units to decide about: the placement's order, then the inventory's, then those that only a mark in
@@ -109,12 +115,8 @@ func (c *computation) order() []string {
 // unrecorded are the units that a deletion must hear of although no record names them: status lost its entries (a
 // restored object, another writer), something was once written, and the member cannot be asked for marks now.
 func (c *computation) unrecorded() []string {
-	units := make([]placement.Unit, 0, len(c.in.Units))
-	for i := range c.in.Units {
-		units = append(units, placement.Unit{Name: c.in.Units[i].Name, Labels: c.in.Units[i].Labels})
-	}
 	var names []string
-	for _, n := range placement.Resolve(c.in.Object.Placement, units).Names {
+	for _, n := range placement.Resolve(c.in.Object.Placement, c.candidates()).Names {
 		u := c.units[n]
 		if _, told := c.entries[n]; !told && u != nil && (u.NotConnected != nil || u.Unreadable != nil || u.Loading) {
 			names = append(names, n)

@@ -181,7 +181,7 @@ func (k *carrier) load(key objectKey) (*unstructured.Unstructured, error) {
 	}
 	watched := raw.(*unstructured.Unstructured)
 	written := k.written[key]
-	if written != nil && written.GetUID() == watched.GetUID() && laterVersion(written, watched) {
+	if written != nil && written.GetUID() == watched.GetUID() && apply.Newer(written.GetResourceVersion(), watched.GetResourceVersion()) {
 		return written, nil
 	}
 	delete(k.written, key)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sort"
-	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -187,11 +186,4 @@ func (c *Controller) planeID(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("reading the plane's id from namespace %s: %w", wellknown.FederationNamespace, err)
 	}
 	return string(ns.UID), nil
-}
-
-// laterVersion compares the resource versions of two states of one object.
-func laterVersion(a, b *unstructured.Unstructured) bool {
-	x, errX := strconv.ParseUint(a.GetResourceVersion(), 10, 64)
-	y, errY := strconv.ParseUint(b.GetResourceVersion(), 10, 64)
-	return errX == nil && errY == nil && x > y
 }

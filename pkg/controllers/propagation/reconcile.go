@@ -52,12 +52,15 @@ func (k *carrier) Reconcile(ctx context.Context, key objectKey) (time.Duration, 
 	if err != nil {
 		return 0, fmt.Errorf("looking up revisions of %s: %w", key, err)
 	}
-	stored, made, err := k.record(ctx, key, stored, &p) // durable before the first write
+	recorded, made, err := k.record(ctx, key, stored, object, &p) // durable before the first write
 	if err != nil {
 		return 0, fmt.Errorf("recording what %s is about to do: %w", key, err)
 	}
+	if recorded != stored {
+		object = federated.Read(recorded)
+	}
 	results := k.exec.Do(ctx, k.ledgerKey(key), k.typ.Target, &p, k.connect) // writes only
-	if err := k.commit(ctx, key, stored, &p, results); err != nil {
+	if err := k.commit(ctx, key, recorded, object, &p, results); err != nil {
 		return 0, fmt.Errorf("reporting on %s: %w", key, err)
 	}
 	if made {
@@ -130,8 +133,9 @@ func (k *carrier) again(p *plan.Plan, results map[string]plan.Result, facts gath
 }
 
 // commit tells the object what was found: the one status write, or the end of the finalizer when nothing is left.
-func (k *carrier) commit(ctx context.Context, key objectKey, stored *unstructured.Unstructured, p *plan.Plan, results map[string]plan.Result) error {
-	object := federated.Read(stored)
+func (k *carrier) commit(ctx context.Context, key objectKey, stored *unstructured.Unstructured, object *federated.Object,
+	p *plan.Plan, results map[string]plan.Result,
+) error {
 	if object.Deleting && p.Finished(results) {
 		return k.release(ctx, key, stored)
 	}

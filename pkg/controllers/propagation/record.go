@@ -21,9 +21,9 @@ import (
 
 // record makes durable what a plan needs before its first write: the finalizer, the contents of its revisions, and the
 // units that may hold a copy from now on. It returns the object as it is afterwards, and whether revisions were made.
-func (k *carrier) record(ctx context.Context, key objectKey, stored *unstructured.Unstructured, p *plan.Plan) (*unstructured.Unstructured, bool, error) {
+func (k *carrier) record(ctx context.Context, key objectKey, stored *unstructured.Unstructured, object *federated.Object, p *plan.Plan,
+) (*unstructured.Unstructured, bool, error) {
 	made := false
-	object := federated.Read(stored)
 	if p.AddFinalizer {
 		var err error
 		if stored, err = k.setFinalizers(ctx, key, stored, append(stored.GetFinalizers(), wellknown.SyncFinalizer)); err != nil {
