@@ -24,8 +24,6 @@ const (
 	// madeByLabel stands on what joins share: the namespace and the role.
 	madeByLabel = "app.kubernetes.io/managed-by"
 	madeByJoin  = "kubectl-cellfed"
-	// memberUIDAnnotation on a KubeFedCluster is the member's identity.
-	memberUIDAnnotation = "cellfed.io/member-uid"
 	// defaultRole is the ClusterRole that join makes unless another one is named.
 	defaultRole = "cellfed-propagation"
 )
@@ -147,15 +145,15 @@ func planeArtefacts(in planeInput) ([]artefact, error) {
 	}
 	kfc := &corev1beta1.KubeFedCluster{
 		ObjectMeta: metav1.ObjectMeta{Namespace: wellknown.FederationNamespace, Name: in.member, Labels: in.labels},
-		Spec: kubefedv1beta1.KubeFedClusterSpec{
+		Spec: corev1beta1.KubeFedClusterSpec{KubeFedClusterSpec: kubefedv1beta1.KubeFedClusterSpec{
 			APIEndpoint: in.endpoint,
 			CABundle:    in.caBundle,
 			SecretRef:   kubefedv1beta1.LocalSecretReference{Name: name},
 			ProxyURL:    in.proxyURL,
-		},
+		}},
 	}
 	if in.memberUID != "" {
-		kfc.Annotations = map[string]string{memberUIDAnnotation: in.memberUID}
+		kfc.Annotations = map[string]string{wellknown.ClusterIDAnnotation: in.memberUID}
 	}
 	registration, err := newArtefact(kubeFedClusters, "KubeFedCluster", false, kfc)
 	if err != nil {

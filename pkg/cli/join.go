@@ -276,7 +276,7 @@ func (o *joinOptions) identify(ctx context.Context, in *planeInput) error {
 		return asPlane(err)
 	}
 	for _, k := range known {
-		uid := k.Annotations[memberUIDAnnotation]
+		uid := k.Annotations[wellknown.ClusterIDAnnotation]
 		switch {
 		case k.Name == o.name && uid != "" && uid != in.memberUID:
 			return fmt.Errorf("the name %s is taken by another cluster (%s): unjoin that one first, or join under another name", k.Name, k.Spec.APIEndpoint)

@@ -200,7 +200,7 @@ func (o *unjoinOptions) refuseOtherMember(ctx context.Context, kfc *corev1beta1.
 	if kfc == nil {
 		return nil // the marks in the member say whether anything there is ours
 	}
-	if known := kfc.Annotations[memberUIDAnnotation]; known != "" && known != uid {
+	if known := kfc.Annotations[wellknown.ClusterIDAnnotation]; known != "" && known != uid {
 		return fmt.Errorf("the kubeconfig is of another cluster than member %s (%s): nothing was touched", o.name, kfc.Spec.APIEndpoint)
 	}
 	return nil

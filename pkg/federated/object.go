@@ -25,6 +25,8 @@ type Object struct {
 	HasFinalizer bool
 	// Orphan asks to leave the copies where they are when the object is deleted.
 	Orphan bool
+	// DeleteOptions are the options that the copies are deleted with, as JSON, unread; "" = none.
+	DeleteOptions string
 	// Adopt asks to take over objects that are there already.
 	Adopt bool
 
@@ -79,7 +81,15 @@ type UnitStatus struct {
 	Inventory bool
 	// Cluster and MemberNamespace are the member, and the namespace there, that the inventory is about.
 	Cluster, MemberNamespace string
-	RemoteStatus             map[string]any
+	// ClusterID is the identity of that member; "" = it was not known when the unit was recorded.
+	ClusterID string
+	// Health of the copy, why, and the revision with which it is healthy; "" = not judged, or not healthy.
+	Health, HealthMessage, HealthyRevision string
+	// Behind is how many releases the unit has missed.
+	Behind       int64
+	RemoteStatus map[string]any
+	// RemoteStatusOmitted tells what of RemoteStatus was left out.
+	RemoteStatusOmitted string
 }
 
 // Condition is one entry of status.conditions, as KubeFed shapes it, with message and observedGeneration.
@@ -121,6 +131,7 @@ func Read(u *unstructured.Unstructured) *Object {
 	}
 	annotations := u.GetAnnotations()
 	o.Orphan = annotations[wellknown.OrphanAnnotation] == "true"
+	o.DeleteOptions = annotations[wellknown.DeleteOptionAnnotation]
 	o.Adopt = annotations[wellknown.AdoptAnnotation] == "true"
 
 	spec := o.object(u.Object, "spec", "spec")
@@ -331,7 +342,13 @@ func readStatus(obj map[string]any) Status {
 		u.Inventory, _ = m["inventory"].(bool)
 		u.Cluster, _ = m["cluster"].(string)
 		u.MemberNamespace, _ = m["memberNamespace"].(string)
+		u.ClusterID, _ = m["clusterID"].(string)
+		u.Health, _ = m["health"].(string)
+		u.HealthMessage, _ = m["healthMessage"].(string)
+		u.HealthyRevision, _ = m["healthyRevision"].(string)
+		u.Behind, _ = m["behind"].(int64)
 		u.RemoteStatus, _ = m["remoteStatus"].(map[string]any)
+		u.RemoteStatusOmitted, _ = m["remoteStatusOmitted"].(string)
 		s.Units = append(s.Units, u)
 	}
 	conditions, _ := in["conditions"].([]any)

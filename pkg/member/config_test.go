@@ -58,7 +58,7 @@ func certificate(t *testing.T, host string, from, to time.Time) (cert, key []byt
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: rawKey})
 }
 
-func cluster(change func(*kubefedv1beta1.KubeFedClusterSpec)) *corev1beta1.KubeFedCluster {
+func cluster(change func(*corev1beta1.KubeFedClusterSpec)) *corev1beta1.KubeFedCluster {
 	c := &corev1beta1.KubeFedCluster{ObjectMeta: metav1.ObjectMeta{Name: "hz-1"}}
 	c.Spec.APIEndpoint = "https://hz-1.example.org:6443"
 	c.Spec.SecretRef.Name = "hz-1"
@@ -100,26 +100,26 @@ func TestConfigForReads(t *testing.T) {
 	b64 := base64.StdEncoding.EncodeToString
 	token := secret("token", secretWord+"\n")
 	for name, c := range map[string]struct {
-		spec   func(*kubefedv1beta1.KubeFedClusterSpec)
+		spec   func(*corev1beta1.KubeFedClusterSpec)
 		secret *corev1.Secret
 		check  func(member.Config) bool
 	}{
 		"a token, without the line end that base64 on a command line leaves": {nil, token, func(c member.Config) bool {
 			return c.REST.BearerToken == secretWord && c.REST.Host == "https://hz-1.example.org:6443"
 		}},
-		"a CA bundle": {func(s *kubefedv1beta1.KubeFedClusterSpec) { s.CABundle = ca }, token, func(c member.Config) bool {
+		"a CA bundle": {func(s *corev1beta1.KubeFedClusterSpec) { s.CABundle = ca }, token, func(c member.Config) bool {
 			return string(c.REST.CAData) == string(ca)
 		}},
-		"a bare host as https": {func(s *kubefedv1beta1.KubeFedClusterSpec) { s.APIEndpoint = "hz-1" }, token, func(c member.Config) bool {
+		"a bare host as https": {func(s *corev1beta1.KubeFedClusterSpec) { s.APIEndpoint = "hz-1" }, token, func(c member.Config) bool {
 			return c.REST.Host == "https://hz-1"
 		}},
-		"host and port as https": {func(s *kubefedv1beta1.KubeFedClusterSpec) { s.APIEndpoint = "10.0.0.1:6443" }, token, func(c member.Config) bool {
+		"host and port as https": {func(s *corev1beta1.KubeFedClusterSpec) { s.APIEndpoint = "10.0.0.1:6443" }, token, func(c member.Config) bool {
 			return c.REST.Host == "https://10.0.0.1:6443"
 		}},
-		"a URL with a path": {func(s *kubefedv1beta1.KubeFedClusterSpec) { s.APIEndpoint = "https://gw/clusters/hz-1/" }, token, func(c member.Config) bool {
+		"a URL with a path": {func(s *corev1beta1.KubeFedClusterSpec) { s.APIEndpoint = "https://gw/clusters/hz-1/" }, token, func(c member.Config) bool {
 			return c.REST.Host == "https://gw/clusters/hz-1"
 		}},
-		"a proxy": {func(s *kubefedv1beta1.KubeFedClusterSpec) { s.ProxyURL = "socks5://jump:1080" }, token, func(c member.Config) bool {
+		"a proxy": {func(s *corev1beta1.KubeFedClusterSpec) { s.ProxyURL = "socks5://jump:1080" }, token, func(c member.Config) bool {
 			return c.ProxyURL.String() == "socks5://jump:1080"
 		}},
 		"a client certificate": {nil, secret("tls.crt", string(cert), "tls.key", string(key)), func(c member.Config) bool {
@@ -129,12 +129,12 @@ func TestConfigForReads(t *testing.T) {
 			"server: https://elsewhere:1\ncertificate-authority-data: "+b64(ca), "token: "+secretWord)), func(c member.Config) bool {
 			return c.REST.Host == "https://hz-1.example.org:6443" && c.REST.BearerToken == secretWord && string(c.REST.CAData) == string(ca)
 		}},
-		"a kubeconfig alone": {func(s *kubefedv1beta1.KubeFedClusterSpec) { s.APIEndpoint = "" }, secret("kubeconfig", kubeconfig(
+		"a kubeconfig alone": {func(s *corev1beta1.KubeFedClusterSpec) { s.APIEndpoint = "" }, secret("kubeconfig", kubeconfig(
 			"server: https://elsewhere:1\nproxy-url: http://p:3128\ntls-server-name: inside", "client-certificate-data: "+b64(cert)+"\nclient-key-data: "+b64(key))),
 			func(c member.Config) bool {
 				return c.REST.Host == "https://elsewhere:1" && c.ProxyURL.String() == "http://p:3128" && c.REST.ServerName == "inside" && string(c.REST.CertData) == string(cert)
 			}},
-		"all TLS checks switched off": {func(s *kubefedv1beta1.KubeFedClusterSpec) {
+		"all TLS checks switched off": {func(s *corev1beta1.KubeFedClusterSpec) {
 			s.CABundle, s.DisabledTLSValidations = ca, []kubefedv1beta1.TLSValidation{"*"}
 		}, token, func(c member.Config) bool { return c.REST.Insecure && c.REST.CAData == nil }},
 	} {
@@ -156,34 +156,34 @@ func TestConfigForRefuses(t *testing.T) {
 	_, otherKey := certificate(t, "client", now.Add(-time.Hour), now.Add(time.Hour))
 	token := secret("token", secretWord)
 	server := "server: https://elsewhere:1"
-	spec := func(change func(*kubefedv1beta1.KubeFedClusterSpec)) func(*kubefedv1beta1.KubeFedClusterSpec) {
+	spec := func(change func(*corev1beta1.KubeFedClusterSpec)) func(*corev1beta1.KubeFedClusterSpec) {
 		return change
 	}
 	for name, c := range map[string]struct {
-		spec   func(*kubefedv1beta1.KubeFedClusterSpec)
+		spec   func(*corev1beta1.KubeFedClusterSpec)
 		secret *corev1.Secret
 		says   string
 	}{
 		"a missing secret":                          {nil, nil, "the secret hz-1 is not there"},
-		"no name of a secret":                       {spec(func(s *kubefedv1beta1.KubeFedClusterSpec) { s.SecretRef.Name = "" }), token, "spec.secretRef.name"},
+		"no name of a secret":                       {spec(func(s *corev1beta1.KubeFedClusterSpec) { s.SecretRef.Name = "" }), token, "spec.secretRef.name"},
 		"a secret without a key":                    {nil, secret("password", secretWord), "holds no credentials"},
 		"an empty token":                            {nil, secret("token", "\n"), "holds no credentials"},
 		"a token with a line end":                   {nil, secret("token", secretWord+"\nX-Header: y"), "no bearer token"},
 		"two kinds of credentials":                  {nil, secret("token", secretWord, "tls.crt", string(cert), "tls.key", string(key)), "more than one kind"},
 		"another certificate's key":                 {nil, secret("tls.crt", string(cert), "tls.key", string(otherKey)), "no pair"},
 		"a certificate without a key":               {nil, secret("tls.crt", string(cert)), "no pair"},
-		"no endpoint":                               {spec(func(s *kubefedv1beta1.KubeFedClusterSpec) { s.APIEndpoint = "" }), token, "spec.apiEndpoint is empty"},
-		"an endpoint with a bad port":               {spec(func(s *kubefedv1beta1.KubeFedClusterSpec) { s.APIEndpoint = "hz:70000" }), token, `"70000" is no port`},
-		"an endpoint with a scheme that is no HTTP": {spec(func(s *kubefedv1beta1.KubeFedClusterSpec) { s.APIEndpoint = "ftp://hz" }), token, `"ftp"`},
-		"an endpoint with credentials":              {spec(func(s *kubefedv1beta1.KubeFedClusterSpec) { s.APIEndpoint = "https://u:" + secretWord + "@hz" }), token, "credentials"},
-		"an endpoint that is no URL":                {spec(func(s *kubefedv1beta1.KubeFedClusterSpec) { s.APIEndpoint = "https://u:" + secretWord + "@hz:x y" }), token, "no host"},
-		"a CA bundle that holds no certificate":     {spec(func(s *kubefedv1beta1.KubeFedClusterSpec) { s.CABundle = []byte("x") }), token, "spec.caBundle"},
-		"a proxy of another kind":                   {spec(func(s *kubefedv1beta1.KubeFedClusterSpec) { s.ProxyURL = "ssh://x" }), token, `"ssh"`},
-		"a proxy that is no URL":                    {spec(func(s *kubefedv1beta1.KubeFedClusterSpec) { s.ProxyURL = "http://u:" + secretWord + "@h:x" }), token, "spec.proxyURL"},
-		"* beside others": {spec(func(s *kubefedv1beta1.KubeFedClusterSpec) {
+		"no endpoint":                               {spec(func(s *corev1beta1.KubeFedClusterSpec) { s.APIEndpoint = "" }), token, "spec.apiEndpoint is empty"},
+		"an endpoint with a bad port":               {spec(func(s *corev1beta1.KubeFedClusterSpec) { s.APIEndpoint = "hz:70000" }), token, `"70000" is no port`},
+		"an endpoint with a scheme that is no HTTP": {spec(func(s *corev1beta1.KubeFedClusterSpec) { s.APIEndpoint = "ftp://hz" }), token, `"ftp"`},
+		"an endpoint with credentials":              {spec(func(s *corev1beta1.KubeFedClusterSpec) { s.APIEndpoint = "https://u:" + secretWord + "@hz" }), token, "credentials"},
+		"an endpoint that is no URL":                {spec(func(s *corev1beta1.KubeFedClusterSpec) { s.APIEndpoint = "https://u:" + secretWord + "@hz:x y" }), token, "no host"},
+		"a CA bundle that holds no certificate":     {spec(func(s *corev1beta1.KubeFedClusterSpec) { s.CABundle = []byte("x") }), token, "spec.caBundle"},
+		"a proxy of another kind":                   {spec(func(s *corev1beta1.KubeFedClusterSpec) { s.ProxyURL = "ssh://x" }), token, `"ssh"`},
+		"a proxy that is no URL":                    {spec(func(s *corev1beta1.KubeFedClusterSpec) { s.ProxyURL = "http://u:" + secretWord + "@h:x" }), token, "spec.proxyURL"},
+		"* beside others": {spec(func(s *corev1beta1.KubeFedClusterSpec) {
 			s.DisabledTLSValidations = []kubefedv1beta1.TLSValidation{"*", "SubjectName"}
 		}), token, "must be alone"},
-		"an unknown TLS validation": {spec(func(s *kubefedv1beta1.KubeFedClusterSpec) {
+		"an unknown TLS validation": {spec(func(s *corev1beta1.KubeFedClusterSpec) {
 			s.DisabledTLSValidations = []kubefedv1beta1.TLSValidation{"Colour"}
 		}), token, `"Colour"`},
 		"a kubeconfig that is none":                     {nil, secret("kubeconfig", "token: ["+secretWord), "no kubeconfig"},
@@ -252,7 +252,7 @@ func TestEachTLSValidationIsSwitchedOffAlone(t *testing.T) {
 			if c.otherCA {
 				ca, _ = certificate(t, c.host, c.from, c.to)
 			}
-			config, err := member.ConfigFor(cluster(func(spec *kubefedv1beta1.KubeFedClusterSpec) {
+			config, err := member.ConfigFor(cluster(func(spec *corev1beta1.KubeFedClusterSpec) {
 				spec.APIEndpoint, spec.CABundle, spec.DisabledTLSValidations = s.URL, ca, c.disabled
 			}), secret("token", "t"))
 			if err != nil {
@@ -294,9 +294,9 @@ func TestConfigurationsAreComparedByAllThatMattersToAConnection(t *testing.T) {
 	}
 	for name, other := range map[string]member.Config{
 		"the token":    config(base(), secret("token", "b")),
-		"the endpoint": config(cluster(func(s *kubefedv1beta1.KubeFedClusterSpec) { s.APIEndpoint = "x" }), secret("token", "a")),
-		"the proxy":    config(cluster(func(s *kubefedv1beta1.KubeFedClusterSpec) { s.ProxyURL = "http://p" }), secret("token", "a")),
-		"a TLS check": config(cluster(func(s *kubefedv1beta1.KubeFedClusterSpec) {
+		"the endpoint": config(cluster(func(s *corev1beta1.KubeFedClusterSpec) { s.APIEndpoint = "x" }), secret("token", "a")),
+		"the proxy":    config(cluster(func(s *corev1beta1.KubeFedClusterSpec) { s.ProxyURL = "http://p" }), secret("token", "a")),
+		"a TLS check": config(cluster(func(s *corev1beta1.KubeFedClusterSpec) {
 			s.DisabledTLSValidations = []kubefedv1beta1.TLSValidation{"SubjectName"}
 		}), secret("token", "a")),
 	} {

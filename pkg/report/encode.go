@@ -33,10 +33,18 @@ func encode(generation int64, units []federated.UnitStatus, conditions []federat
 			m["inventory"] = true
 			text(m, "cluster", u.Cluster)
 			text(m, "memberNamespace", u.MemberNamespace)
+			text(m, "clusterID", u.ClusterID)
 		}
+		if u.Behind != 0 {
+			m["behind"] = u.Behind
+		}
+		text(m, "health", u.Health)
+		text(m, "healthMessage", u.HealthMessage)
+		text(m, "healthyRevision", u.HealthyRevision)
 		if u.RemoteStatus != nil {
 			m["remoteStatus"] = u.RemoteStatus
 		}
+		text(m, "remoteStatusOmitted", u.RemoteStatusOmitted)
 		entries = append(entries, m)
 	}
 	if entries != nil {

@@ -164,7 +164,7 @@ func selector(description string) props {
 
 func (f form) status() props {
 	condition := object("A condition tells one thing about the object.", map[string]props{
-		"type":               str("type is Propagation (every writable unit is as asked) or Held (there are units outside the mask that differ)."),
+		"type":               str("type is Propagation (every writable unit is as asked), Held (there are units outside the mask that differ), Healthy (every writable unit is as asked and healthy with it) or Contested (somebody in a member keeps changing what is asked for)."),
 		"status":             str("status is True, False or Unknown."),
 		"reason":             str("reason is one word for programs."),
 		"message":            str("message is for humans."),
@@ -174,16 +174,22 @@ func (f form) status() props {
 	})
 	condition.Required = []string{"type", "status"}
 	entry := f.named("How one unit is.", "name", map[string]props{
-		"status":          str("status is a code for what is wrong in this unit; absent means that nothing is."),
-		"message":         str("message tells a human what is wrong."),
-		"generation":      integer("generation is that of the member's object."),
-		"revision":        str("revision is the content that was last written to the unit and confirmed."),
-		"version":         str("version names what the member's object held after it was last written: another one there means that somebody changed it."),
-		"inventory":       {Type: "boolean", Description: "inventory tells that the unit may hold a copy. It is recorded before the first write, and falls when the member itself said that nothing is there."},
-		"cluster":         str("cluster is the member that the inventory is about."),
-		"memberNamespace": str("memberNamespace is the namespace in that member that the inventory is about."),
-		"held":            {Type: "boolean", Description: "held tells that the mask keeps the unit at the revision it has."},
-		"remoteStatus":    anything("remoteStatus is the status of the member's object."),
+		"status":              str("status is a code for what is wrong in this unit; absent means that nothing is."),
+		"message":             str("message tells a human what is wrong."),
+		"generation":          integer("generation is that of the member's object."),
+		"revision":            str("revision is the content that was last written to the unit and confirmed."),
+		"version":             str("version names what the member's object held after it was last written: another one there means that somebody changed it."),
+		"inventory":           {Type: "boolean", Description: "inventory tells that the unit may hold a copy. It is recorded before the first write, and falls when the member itself said that nothing is there."},
+		"cluster":             str("cluster is the member that the inventory is about."),
+		"memberNamespace":     str("memberNamespace is the namespace in that member that the inventory is about."),
+		"clusterID":           str("clusterID is the identity of that member: another cluster under the same name is another place."),
+		"health":              str("health is Healthy, Progressing, Degraded or Unknown, judged from the member's object; absent for kinds without health."),
+		"healthMessage":       str("healthMessage tells a human why the health is what it is."),
+		"healthyRevision":     str("healthyRevision is the revision that the unit runs, once it is healthy with it: wait for it to be the one that was released."),
+		"behind":              integer("behind is how many releases of the object the unit has missed; absent when it runs what is asked for."),
+		"held":                {Type: "boolean", Description: "held tells that the mask keeps the unit at the revision it has."},
+		"remoteStatus":        anything("remoteStatus is the status of the member's object."),
+		"remoteStatusOmitted": str("remoteStatusOmitted tells what of remoteStatus was left out for its size, and where to read it whole."),
 	})
 	return object("status is how the object is in the members.", map[string]props{
 		"observedGeneration": integer("observedGeneration is the generation that the status is about."),

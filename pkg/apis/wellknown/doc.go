@@ -24,6 +24,8 @@ const (
 	ManagedFalse = "false"
 	// OrphanAnnotation "true" on a federated object leaves the members' copies where they are when it is deleted.
 	OrphanAnnotation = "kubefed.io/orphan"
+	// DeleteOptionAnnotation on a federated object holds DeleteOptions as JSON, with which its copies are deleted.
+	DeleteOptionAnnotation = "kubefed.io/deleteoption"
 	// SyncFinalizer on a federated object stands until its copies are gone.
 	SyncFinalizer = "kubefed.io/sync-controller"
 	// TypeConfigFinalizer on a FederatedTypeConfig stands until its propagation has ended.
@@ -36,6 +38,10 @@ const (
 	OwnerAnnotation = "cellfed.io/owner"
 	// AdoptAnnotation "true" on a federated object takes over member objects that are there already.
 	AdoptAnnotation = "cellfed.io/adopt"
+
+	// ClusterIDAnnotation on a physical KubeFedCluster is the identity of the cluster behind it: the UID of its namespace
+	// kube-system, as it was when the plane first spoke to it.
+	ClusterIDAnnotation = "cellfed.io/member-uid"
 
 	// TopologyTypeLabel, TopologyNamespaceLabel and TopologyUnitLabel stand on the KubeFedClusters of units.
 	TopologyTypeLabel      = "topology.cellfed.io/type"

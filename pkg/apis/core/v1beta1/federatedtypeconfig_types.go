@@ -44,7 +44,7 @@ type FederatedTypeConfig struct {
 	Status FederatedTypeConfigStatus `json:"status,omitempty"`
 }
 
-// FederatedTypeConfigSpec is KubeFed's, and who propagates.
+// FederatedTypeConfigSpec is KubeFed's, who propagates, and what belongs to the members.
 type FederatedTypeConfigSpec struct {
 	kubefedv1beta1.FederatedTypeConfigSpec `json:",inline"`
 
@@ -53,6 +53,25 @@ type FederatedTypeConfigSpec struct {
 	// +optional
 	// +kubebuilder:validation:Enum=CellFed;KubeFed
 	Propagator Propagator `json:"propagator,omitempty"`
+
+	// propagatingAnnotations says which annotations of the template are spec: patterns of keys, in which * stands for any
+	// characters and a leading ! takes keys out again. Keys that match are written to the members, kept as the template
+	// says, and removed there when they are gone from the template. All other keys are the member's own. Empty: all are.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=317
+	PropagatingAnnotations []string `json:"propagatingAnnotations,omitempty"`
+
+	// retainedFields are fields that the members' own controllers set: JSON pointers, in which * stands for every entry of
+	// a list or map. What a member holds there is kept, and its changing is no drift. Fields that Kubernetes itself owns
+	// (a Service's cluster IP, a Job's selector, a webhook's CA bundle and so on) are retained without being listed.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:Pattern=`^(/[^/]+)+$`
+	RetainedFields []string `json:"retainedFields,omitempty"`
 }
 
 // FederatedTypeConfigStatus is KubeFed's, with conditions.

@@ -34,9 +34,40 @@ type KubeFedCluster struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	Spec kubefedv1beta1.KubeFedClusterSpec `json:"spec"`
+	Spec KubeFedClusterSpec `json:"spec"`
 	// +optional
 	Status kubefedv1beta1.KubeFedClusterStatus `json:"status,omitempty"`
+}
+
+// KubeFedClusterSpec is KubeFed's, and who may use the member.
+type KubeFedClusterSpec struct {
+	kubefedv1beta1.KubeFedClusterSpec `json:",inline"`
+
+	// grants say which tenants may place units on the member, and in which of its namespaces. Without any, a member that
+	// has tenancy labels is its own tenant's, and one without is everybody's. System namespaces are never granted.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1024
+	Grants []TenantGrant `json:"grants,omitempty"`
+}
+
+// TenantGrant lets one tenant place units in some namespaces of a member.
+type TenantGrant struct {
+	// tenant is the tenant's name: the value of the label tenancy.cellfed.io/tenant. Empty means those without one.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	Tenant string `json:"tenant,omitempty"`
+	// workspace narrows the grant to one of the tenant's workspaces. Absent means all of them.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	Workspace *string `json:"workspace,omitempty"`
+	// memberNamespaces are the namespaces of the member that are granted; * stands for any characters.
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=1024
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	MemberNamespaces []string `json:"memberNamespaces"`
 }
 
 // KubeFedClusterList is a list of KubeFedClusters.

@@ -11,6 +11,11 @@ const (
 	RevisionOwnerLabel = "propagation.cellfed.io/owner-uid"
 	// RevisionHashLabel is the hash that names the content.
 	RevisionHashLabel = "propagation.cellfed.io/revision"
+	// RevisionTemplateLabel is the hash of the template alone: revisions that differ only in a unit's overrides share it.
+	RevisionTemplateLabel = "propagation.cellfed.io/template"
+	// RevisionLastGenerationAnnotation is the newest generation of the federated object that meant this content for a
+	// unit. It orders revisions by when they were last asked for, so that going back to an old one makes it the newest.
+	RevisionLastGenerationAnnotation = "propagation.cellfed.io/last-generation"
 )
 
 // Revision is content that a federated object meant for units: template and a unit's overrides, named by their hash.

@@ -24,5 +24,6 @@ var (
 )
 
 func init() {
-	schemeBuilder.Register(&Unit{}, &UnitList{}, &MemberNamespaceClaim{}, &MemberNamespaceClaimList{})
+	schemeBuilder.Register(&Unit{}, &UnitList{}, &MemberNamespaceClaim{}, &MemberNamespaceClaimList{},
+		&Abandonment{}, &AbandonmentList{})
 }
