@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/cellfed/cellfed/config/crd"
@@ -33,10 +34,17 @@ func planeConfig(c *configv1alpha1.CellFedConfiguration) (apiserver.Config, erro
 		CRDs:        crds,
 		Namespaces:  []string{wellknown.FederationNamespace, wellknown.UnitsNamespace},
 		Conversion:  convert,
+		Closed:      isFederated,
 		Admission:   []apiserver.AdmissionPlugin{{Name: admission.PluginName, New: door.New}},
 		// The door's own watches are no part that can be switched off: without them it refuses everything.
 		Parts: append(enabledParts(c), apiserver.Part{Name: "admission", Run: door.Run}),
 	}, nil
+}
+
+// isFederated tells which CRDs were made from a FederatedTypeConfig.
+func isFederated(definition *apiextensionsv1.CustomResourceDefinition) bool {
+	_, ours := typeschema.IsOurs(definition)
+	return ours
 }
 
 // convert answers the API server in its own process.

@@ -77,13 +77,17 @@ func newConfigs(opts options.CompletedOptions, conversion ConversionHandler, loo
 
 // newChain makes the three servers. A request goes to the first that knows its
 // path: discovery, then built-in resources, then custom resources.
-func newChain(c configs) (*aggregatorapiserver.APIAggregator, error) {
+func newChain(cfg Config, c configs) (*aggregatorapiserver.APIAggregator, error) {
 	notFound := notfoundhandler.New(c.native.Generic.Serializer, genericapifilters.NoMuxAndDiscoveryIncompleteKey)
 	extensions, err := c.extensions.New(genericapiserver.NewEmptyDelegateWithCustomHandler(notFound))
 	if err != nil {
 		return nil, fmt.Errorf("making the server of custom resources: %w", err)
 	}
-	native, err := c.native.New("cellfed", extensions.GenericAPIServer)
+	native, err := c.native.New("cellfed", strictFields{
+		DelegationTarget: extensions.GenericAPIServer,
+		crds:             extensions.Informers.Apiextensions().V1().CustomResourceDefinitions().Lister(),
+		closed:           closedTypes(cfg),
+	})
 	if err != nil {
 		return nil, fmt.Errorf("making the server of built-in resources: %w", err)
 	}
@@ -116,7 +120,7 @@ func newServer(ctx context.Context, cfg Config, at place) (*aggregatorapiserver.
 	if err != nil {
 		return nil, nil, err
 	}
-	server, err := newChain(c)
+	server, err := newChain(cfg, c)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -62,6 +62,9 @@ type Config struct {
 	// Conversion answers for CRDs that point to the service above. Without it
 	// such CRDs cannot be converted.
 	Conversion ConversionHandler
+	// Closed tells which CRDs, besides those above and those that point to the
+	// service above, refuse unknown fields of their objects whatever a client asks.
+	Closed func(*apiextensionsv1.CustomResourceDefinition) bool
 	// Admission plugins are asked in this order, before webhooks.
 	Admission []AdmissionPlugin
 	// Bootstrap functions run one after the other once the CRDs are served and

@@ -8,6 +8,8 @@
 //   - CRDs, which are served before the plane calls itself ready;
 //   - a handler for conversion, called in process, because a webhook over TLS
 //     costs twice the time whenever a watch cache fills;
+//   - which types are closed: unknown fields of their objects are refused, not
+//     dropped, whatever a client asks;
 //   - admission plugins, asked before any webhook, for custom resources too;
 //   - parts: long-running work (controllers) on a loopback connection.
 //
