@@ -183,6 +183,7 @@ func (a *assembly) watchTopology(ctx context.Context) error {
 		tell func(client.Object)
 	}{
 		{&topologyv1alpha1.Unit{}, func(o client.Object) { a.propagation.UnitChanged(o.GetNamespace()) }},
+		{&topologyv1alpha1.Abandonment{}, func(client.Object) { a.propagation.AbandonmentChanged() }},
 		{&corev1beta1.KubeFedCluster{}, func(o client.Object) {
 			if o.GetNamespace() == wellknown.FederationNamespace {
 				a.propagation.MemberChanged()

@@ -29,6 +29,18 @@ func (s Selected) Has(name string) bool { return s.set[name] }
 // Unknown tells whether a selected name is no unit that there is.
 func (s Selected) Unknown(name string) bool { return s.unknown[name] }
 
+// Filter keeps the names for which a condition holds.
+func (s Selected) Filter(keep func(name string) bool) Selected {
+	out := Selected{set: map[string]bool{}, unknown: s.unknown}
+	for _, n := range s.Names {
+		if keep(n) {
+			out.set[n] = true
+			out.Names = append(out.Names, n)
+		}
+	}
+	return out
+}
+
 // Resolve selects among units: names win over the selector, even an empty list (KubeFed's pkg/controller/util,
 // placement.go); a selector selects only what exists.
 func Resolve(sel federated.Selection, units []Unit) Selected {

@@ -59,6 +59,7 @@ func (c *computation) choose() {
 	}
 	units := c.candidates()
 	c.placed = placement.Resolve(o.Placement, units)
+	c.narrow(units)
 	if o.Mask != nil {
 		mask := placement.Resolve(*o.Mask, units)
 		c.mask = &mask
@@ -156,11 +157,11 @@ type question func(*computation, *subject) bool
 
 var (
 	// placedQuestions are put to a unit of the placement.
-	placedQuestions = []question{objectStopped, unitUnknown, unitRemade, unitNotReady, writeUnderWay, memberNotConnected,
-		memberUnreadable, copyTerminating, notOurs, heldUnit, writableUnit}
+	placedQuestions = []question{objectStopped, notYours, unitUnknown, unitAbandoned, unitRemade, unitNotReady, namespaceAbsent,
+		writeUnderWay, memberNotConnected, memberUnreadable, copyTerminating, notOurs, heldUnit, writableUnit}
 	// leftQuestions are put to a unit that is not, or no longer, in the placement.
-	leftQuestions = []question{objectStopped, unitUnknown, unitRemade, outsideMask, writeUnderWay, memberNotConnected,
-		memberUnreadable, copyTerminating, removal}
+	leftQuestions = []question{objectStopped, copyAbandoned, notYours, unitUnknown, unitRemade, outsideMask, writeUnderWay,
+		memberNotConnected, memberUnreadable, copyTerminating, occupied, removal}
 )
 
 func (c *computation) decide(name string) Step {
@@ -172,6 +173,7 @@ func (c *computation) decide(name string) Step {
 	step := Step{Unit: name, Name: c.in.Object.Name, Placed: s.placed, Held: !s.writable, Revision: s.entry.Revision}
 	if s.unit != nil {
 		step.Member, step.MemberNamespace, step.Observed = s.unit.Member, s.unit.MemberNamespace, s.unit.Observed
+		step.MemberID = s.unit.MemberID
 		if c.in.TargetNamespaced {
 			step.Namespace = s.unit.MemberNamespace
 		}
@@ -186,6 +188,7 @@ func (c *computation) decide(name string) Step {
 	}
 	for _, ask := range questions {
 		if ask(c, s) {
+			step.Behind = c.behind(s)
 			return step
 		}
 	}
@@ -220,11 +223,17 @@ func unitUnknown(c *computation, s *subject) bool {
 
 // unitRemade stops before another place of the same name: what is said there proves nothing about the copy.
 func unitRemade(_ *computation, s *subject) bool {
-	if !s.recorded || s.entry.Cluster == "" || s.entry.Cluster == s.unit.Member && s.entry.MemberNamespace == s.unit.MemberNamespace {
-		return false
+	e := s.entry
+	switch {
+	case !s.recorded || e.Cluster == "" || !s.step.Elsewhere(e):
+	case e.Cluster != s.unit.Member || e.MemberNamespace != s.unit.MemberNamespace:
+		return s.settle(Hold, CodeUnitRemade, "%s was made anew in member %s (namespace %s), and may hold a copy where it was before: member %s (namespace %s); "+
+			"nothing is done on doubt: kubectl cellfed abandon gives the former place up", s.name, s.unit.Member, s.unit.MemberNamespace, e.Cluster, e.MemberNamespace)
+	default:
+		return s.settle(Hold, CodeMemberChanged, "member %s is another cluster now (%s) than the one that may hold a copy (%s); "+
+			"nothing is done on doubt: kubectl cellfed abandon gives the former cluster up", e.Cluster, s.unit.MemberID, e.ClusterID)
 	}
-	return s.settle(Hold, CodeUnitRemade, "%s was made anew in member %s (namespace %s), and may hold a copy where it was before: member %s (namespace %s); nothing is done on doubt",
-		s.name, s.unit.Member, s.unit.MemberNamespace, s.entry.Cluster, s.entry.MemberNamespace)
+	return false
 }
 
 func unitNotReady(_ *computation, s *subject) bool {
@@ -289,7 +298,7 @@ func notOurs(c *computation, s *subject) bool {
 		return s.settle(action, CodeAlreadyExists, "what is in member %s is the copy of %s: two units' copies cannot be one object", s.unit.Member, owner.Unit)
 	case isUnmanaged(s.unit.Observed):
 		return s.settle(action, CodeManagedLabelFalse, "the member's object says that it is not to be managed (label kubefed.io/managed: \"false\")")
-	case !c.in.Object.Adopt:
+	case !c.in.Object.Adopt && !c.in.AdoptByDefault:
 		return s.settle(action, CodeAlreadyExists, "member %s has an object of this name that this federated object did not make; "+
 			"annotate the federated object with cellfed.io/adopt: \"true\" to take it over", s.unit.Member)
 	case s.entry.Revision != "" && c.anotherPlanes(owner):
@@ -456,6 +465,9 @@ func removal(c *computation, s *subject) bool {
 		return s.settle(Confirm, CodeWaitingForRemoval, "asking the member whether the copy is gone")
 	case c.in.Object.Deleting && c.in.Object.Orphan:
 		return s.settle(Orphan, "", "left behind, as %s asks", "kubefed.io/orphan")
+	}
+	if c.in.Object.Deleting { // KubeFed's rule: the options are those of the object's deletion
+		s.step.DeleteOptions = c.in.Object.DeleteOptions
 	}
 	return s.settle(Delete, CodeWaitingForRemoval, "the copy is being removed")
 }

@@ -42,6 +42,19 @@ const (
 	CodeRevisionMissing = "RevisionMissing"
 	// CodeOnHold: the whole object is held.
 	CodeOnHold = "OnHold"
+	// CodeNotYours: the unit, or its member, belongs to another tenant, or is not granted to this one.
+	CodeNotYours = "NotYours"
+	// CodeAbandoned: the member, or the unit, was given up.
+	CodeAbandoned = "Abandoned"
+	// CodeMemberChanged: another cluster has the member's name than the one that the copy was made in.
+	CodeMemberChanged = "MemberChanged"
+	// CodeOccupied: the copy is a namespace in which other copies of the plane live.
+	CodeOccupied = "Occupied"
+	// CodeNamespaceNotFederated (KubeFed's): the namespace's FederatedNamespace does not admit the unit, or is not there
+	// and must be.
+	CodeNamespaceNotFederated = "NamespaceNotFederated"
+	// CodeContested: somebody in the member keeps changing what is asked for, and the plane has stopped fighting.
+	CodeContested = "Contested"
 )
 
 // Why is the reason of a decision: a code for programs, a message for people. No code = as asked.
@@ -79,6 +92,12 @@ type Unit struct {
 	Member          string
 	MemberNamespace string
 	Labels          map[string]string
+	// MemberID is the identity of the cluster behind the member's name; "" = it is not known.
+	MemberID string
+	// NotYours says why the unit is none of the object's tenant's; nil = it is one. Nothing was read about such a unit.
+	NotYours *Why
+	// Occupied says what else lives in the namespace that this object's copy is; nil = nothing.
+	Occupied *Why
 	// Problem says why the unit may not be written at all; nil = it may.
 	Problem *Why
 	// NotConnected says why the member cannot be reached; nil = it can.
@@ -104,6 +123,25 @@ type Failure struct {
 	Revision string
 }
 
+// Abandonment is a place that was given up for good: a whole member, or one unit.
+type Abandonment struct {
+	// Cluster is the member's name; ClusterID its identity, "" = whichever cluster has the name.
+	Cluster, ClusterID string
+	// Unit is the full name of the one unit that was given up; "" = all of the member.
+	Unit string
+	// Reason as it was given.
+	Reason string
+}
+
+// Release is one revision in an object's history.
+type Release struct {
+	Revision string
+	// Template is the hash of the template alone.
+	Template string
+	// Generation of the object that last asked for it.
+	Generation int64
+}
+
 // Input is everything that a plan is made of.
 type Input struct {
 	Object *federated.Object
@@ -117,6 +155,17 @@ type Input struct {
 	Contents map[string]*federated.Content
 	// Hold holds the whole object.
 	Hold *Why
+	// NamespaceObject is the FederatedNamespace of the object's namespace; nil = there is none, or it does not restrict.
+	// It restricts the placement of objects of its own topology type.
+	NamespaceObject *federated.Object
+	// StrictNamespaces: without a FederatedNamespace nothing is placed anew (KubeFed's rule, without its deletions).
+	StrictNamespaces bool
+	// AdoptByDefault: objects that are there already are taken over without being asked for one by one.
+	AdoptByDefault bool
+	// Abandonments are the places that were given up.
+	Abandonments []Abandonment
+	// History are the object's revisions, oldest first.
+	History []Release
 	// Written: a revision of the object was recorded once, so that something may have been written.
 	Written bool
 }
@@ -125,6 +174,7 @@ type Input struct {
 type Step struct {
 	Unit            string
 	Member          string
+	MemberID        string // identity of the member, "" = not known
 	MemberNamespace string // of the unit; Namespace is empty for cluster-scoped kinds
 	Namespace, Name string
 	Action          Action
@@ -132,6 +182,10 @@ type Step struct {
 	Placed, Held bool
 	// Want is the revision that the object means for the unit now; Revision is the one that is written or kept.
 	Want, Revision string
+	// Behind is how many releases the unit has missed.
+	Behind int64
+	// DeleteOptions are the options to delete with, as JSON, unread; "" = none.
+	DeleteOptions string
 	// Version of the observed object, if it was computed.
 	Version string
 	// Object to write (Create, Update).

@@ -103,8 +103,11 @@ func Intent(in Input) map[string]any {
 			i = len(entries)
 			entries = append(entries, federated.UnitStatus{Name: name, Code: plan.CodePending})
 		}
+		if step := place[name]; entries[i].Cluster != "" && step.Elsewhere(entries[i]) {
+			entries[i] = federated.UnitStatus{Name: name, Code: plan.CodePending} // what was known was of a place that was given up
+		}
 		entries[i].Inventory = true
-		entries[i].Cluster, entries[i].MemberNamespace = place[name].Member, place[name].MemberNamespace
+		entries[i].Cluster, entries[i].MemberNamespace, entries[i].ClusterID = place[name].Member, place[name].MemberNamespace, place[name].MemberID
 	}
 	conditions := replace(in.Object.Status.Conditions, in.condition(Propagation, "False", ReasonPropagating,
 		fmt.Sprintf("being placed in %s", few(in.Plan.Intent))))
@@ -144,7 +147,7 @@ func entry(in Input, step *plan.Step, result plan.Result) federated.UnitStatus {
 		Name: step.Unit, Code: step.Why.Code, Message: step.Why.Message, Held: step.Held,
 		Generation: before.Generation, Revision: before.Revision, Version: before.Version,
 		Inventory: before.Inventory || intended(in.Plan, step.Unit), RemoteStatus: before.RemoteStatus,
-		Cluster: before.Cluster, MemberNamespace: before.MemberNamespace,
+		Cluster: before.Cluster, MemberNamespace: before.MemberNamespace, ClusterID: before.ClusterID, Behind: step.Behind,
 	}
 	if in.Object.Deleting && before.Name == "" {
 		e.Inventory = true // no record told of it, and it may hold a copy: from now on it is asked for
@@ -171,6 +174,9 @@ func entry(in Input, step *plan.Step, result plan.Result) federated.UnitStatus {
 	e.Message = bounded(e.Message, max(shortest, min(longest, room/len(in.Plan.Steps))))
 	if owner, ours := render.OwnerOf(seen); ours && owner.UID == in.Object.UID {
 		e.Inventory = true
+		if e.ClusterID == "" && e.Cluster == step.Member {
+			e.ClusterID = step.MemberID // it was not known when the unit was recorded
+		}
 		e.Generation = seen.GetGeneration()
 		e.RemoteStatus = nil
 		if in.CollectStatus {
@@ -178,7 +184,7 @@ func entry(in Input, step *plan.Step, result plan.Result) federated.UnitStatus {
 		}
 	}
 	if e.Inventory && e.Cluster == "" {
-		e.Cluster, e.MemberNamespace = step.Member, step.MemberNamespace
+		e.Cluster, e.MemberNamespace, e.ClusterID = step.Member, step.MemberNamespace, step.MemberID
 	}
 	return e
 }

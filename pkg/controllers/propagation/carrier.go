@@ -44,7 +44,7 @@ type carrier struct {
 	// written are objects as our own last write left them, until the watch has caught up.
 	written map[objectKey]*unstructured.Unstructured
 	// recorded are revisions that were made just now, until the cache has them.
-	recorded map[objectKey]map[string]time.Time
+	recorded map[objectKey]map[string]made
 }
 
 func newCarrier(c *Controller, t Type, plane string) (*carrier, error) {
@@ -56,7 +56,7 @@ func newCarrier(c *Controller, t Type, plane string) (*carrier, error) {
 			workqueue.NewTypedItemExponentialFailureRateLimiter[objectKey](10*time.Millisecond, 30*time.Second),
 			workqueue.TypedRateLimitingQueueConfig[objectKey]{Name: "propagation-" + t.Name}),
 		written:  map[objectKey]*unstructured.Unstructured{},
-		recorded: map[objectKey]map[string]time.Time{},
+		recorded: map[objectKey]map[string]made{},
 	}
 	if err := k.informer.SetTransform(dropManagedFields); err != nil {
 		return nil, fmt.Errorf("setting up the watch: %w", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -87,7 +88,20 @@ func (k *carrier) plan(ctx context.Context, in plan.Input) (plan.Plan, error) {
 		}
 		p = plan.Compute(in)
 	}
-	return p, nil
+	return k.withHistory(ctx, in, p)
+}
+
+// withHistory computes once more with the object's history where a unit is behind, so that status can say how far.
+func (k *carrier) withHistory(ctx context.Context, in plan.Input, p plan.Plan) (plan.Plan, error) {
+	if !slices.ContainsFunc(p.Steps, func(s plan.Step) bool { return s.Behind > 0 }) {
+		return p, nil
+	}
+	all, err := k.revisions(ctx, in.Object)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	in.History = history(all)
+	return plan.Compute(in), nil
 }
 
 func (k *carrier) connect(name string) (apply.Connection, error) {

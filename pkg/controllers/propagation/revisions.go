@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"sort"
+	"strconv"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -43,16 +45,19 @@ func revisionNamespace(o *federated.Object) string {
 	return o.Namespace
 }
 
-// keep makes sure that a content is kept as a Revision, and tells whether it had to be made.
+// keep makes sure that a content is kept as a Revision and is the newest of the object's history, and tells whether
+// anything had to be written for it.
 func (k *carrier) keep(ctx context.Context, key objectKey, stored *unstructured.Unstructured, o *federated.Object, revision string, content federated.Content) (bool, error) {
 	name := federated.RevisionObjectName(o.Kind, o.Name, o.UID, revision)
-	if k.justMade(key, name) {
-		return false, nil
-	}
 	there := RevisionMetadata()
 	err := k.opts.Cache.Get(ctx, client.ObjectKey{Namespace: revisionNamespace(o), Name: name}, there)
-	if err == nil && there.DeletionTimestamp == nil {
-		return false, nil
+	known := err == nil && there.DeletionTimestamp == nil
+	last, just := k.justMade(key, name)
+	if known || just {
+		if known {
+			last.generation, last.template = max(last.generation, lastGeneration(there)), there.Labels[propagationv1alpha1.RevisionTemplateLabel]
+		}
+		return k.renew(ctx, key, o, name, last)
 	}
 	r, err := newRevision(stored, o, name, revision, content)
 	if err != nil {
@@ -62,8 +67,82 @@ func (k *carrier) keep(ctx context.Context, key objectKey, stored *unstructured.
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return false, fmt.Errorf("creating %s: %w", name, err)
 	}
-	k.noteMade(key, name)
+	k.noteMade(key, name, made{at: k.opts.Now(), generation: o.Generation, template: r.Labels[propagationv1alpha1.RevisionTemplateLabel]})
 	return err == nil, nil
+}
+
+// renew makes a revision that is asked for again the newest one of the history. One that no other release came after is
+// left as it is: most edits change the mask only.
+func (k *carrier) renew(ctx context.Context, key objectKey, o *federated.Object, name string, last made) (bool, error) {
+	if last.generation >= o.Generation {
+		return false, nil
+	}
+	superseded, err := k.superseded(ctx, key, o, last)
+	if err != nil || !superseded {
+		return false, err
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]any{
+		propagationv1alpha1.RevisionLastGenerationAnnotation: strconv.FormatInt(o.Generation, 10)}}})
+	if err != nil {
+		return false, fmt.Errorf("encoding a patch: %w", err)
+	}
+	again := RevisionMetadata()
+	again.Namespace, again.Name = revisionNamespace(o), name
+	if err := k.opts.Client.Patch(ctx, again, client.RawPatch(types.MergePatchType, patch)); client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("renewing %s: %w", name, err)
+	}
+	last.at, last.generation = k.opts.Now(), o.Generation
+	k.noteMade(key, name, last)
+	return true, nil
+}
+
+// superseded tells whether another release came after a revision was last asked for.
+func (k *carrier) superseded(ctx context.Context, key objectKey, o *federated.Object, last made) (bool, error) {
+	all, err := k.revisions(ctx, o)
+	if err != nil {
+		return false, err
+	}
+	for i := range all {
+		if lastGeneration(&all[i]) > last.generation && all[i].Labels[propagationv1alpha1.RevisionTemplateLabel] != last.template {
+			return true, nil
+		}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, m := range k.recorded[key] {
+		if m.generation > last.generation && m.template != last.template {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// lastGeneration is the newest generation that asked for a revision; for one that does not say, 0.
+func lastGeneration(m *metav1.PartialObjectMetadata) int64 {
+	generation, err := strconv.ParseInt(m.Annotations[propagationv1alpha1.RevisionLastGenerationAnnotation], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return generation
+}
+
+// history is the object's revisions as plans see them, oldest first.
+func history(all []metav1.PartialObjectMetadata) []plan.Release {
+	out := make([]plan.Release, 0, len(all))
+	for i := range all {
+		out = append(out, plan.Release{
+			Revision:   all[i].Labels[propagationv1alpha1.RevisionHashLabel],
+			Template:   all[i].Labels[propagationv1alpha1.RevisionTemplateLabel],
+			Generation: lastGeneration(&all[i]),
+		})
+	}
+	sort.Slice(out, func(i, j int) bool {
+		if out[i].Generation != out[j].Generation {
+			return out[i].Generation < out[j].Generation
+		}
+		return out[i].Revision < out[j].Revision
+	})
+	return out
 }
 
 func newRevision(stored *unstructured.Unstructured, o *federated.Object, name, revision string, content federated.Content) (*propagationv1alpha1.Revision, error) {
@@ -75,14 +154,20 @@ func newRevision(stored *unstructured.Unstructured, o *federated.Object, name, r
 	if err != nil {
 		return nil, fmt.Errorf("encoding the template: %w", err)
 	}
+	shared, err := federated.Content{Template: content.Template}.Revision()
+	if err != nil {
+		return nil, err
+	}
 	isController := true
 	r := &propagationv1alpha1.Revision{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: revisionNamespace(o), Name: name,
 			Labels: map[string]string{
-				propagationv1alpha1.RevisionOwnerLabel: o.UID,
-				propagationv1alpha1.RevisionHashLabel:  revision,
+				propagationv1alpha1.RevisionOwnerLabel:    o.UID,
+				propagationv1alpha1.RevisionHashLabel:     revision,
+				propagationv1alpha1.RevisionTemplateLabel: shared,
 			},
+			Annotations: map[string]string{propagationv1alpha1.RevisionLastGenerationAnnotation: strconv.FormatInt(o.Generation, 10)},
 			OwnerReferences: []metav1.OwnerReference{{
 				APIVersion: stored.GetAPIVersion(), Kind: stored.GetKind(), Name: o.Name, UID: stored.GetUID(), Controller: &isController,
 			}},
@@ -133,11 +218,12 @@ func (k *carrier) content(ctx context.Context, o *federated.Object, revision str
 	return nil, nil
 }
 
-// revisions are the revisions of an object, by their metadata.
+// revisions are the revisions of an object, by their metadata. Their maps are the cache's own: read only.
 func (k *carrier) revisions(ctx context.Context, o *federated.Object) ([]metav1.PartialObjectMetadata, error) {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(propagationv1alpha1.GroupVersion.WithKind("RevisionList"))
-	if err := k.opts.Cache.List(ctx, list, client.InNamespace(revisionNamespace(o)), client.MatchingFields{OwnerUIDIndex: o.UID}); err != nil {
+	if err := k.opts.Cache.List(ctx, list, client.InNamespace(revisionNamespace(o)), client.MatchingFields{OwnerUIDIndex: o.UID},
+		client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing the revisions of %s: %w", o.Name, err)
 	}
 	return list.Items, nil
@@ -174,7 +260,12 @@ func (k *carrier) prune(ctx context.Context, o *federated.Object, p *plan.Plan) 
 	if len(old) <= k.opts.HistoryLimit {
 		return nil
 	}
-	sort.Slice(old, func(i, j int) bool { return old[i].CreationTimestamp.Before(&old[j].CreationTimestamp) })
+	sort.Slice(old, func(i, j int) bool {
+		if a, b := lastGeneration(&old[i]), lastGeneration(&old[j]); a != b {
+			return a < b
+		}
+		return old[i].CreationTimestamp.Before(&old[j].CreationTimestamp)
+	})
 	for i := range old[:len(old)-k.opts.HistoryLimit] {
 		gone := &old[i]
 		gone.SetGroupVersionKind(propagationv1alpha1.GroupVersion.WithKind("Revision"))
@@ -189,22 +280,29 @@ func (k *carrier) prune(ctx context.Context, o *federated.Object, p *plan.Plan) 
 // does not have was removed, and is made again.
 const cacheLag = 30 * time.Second
 
-func (k *carrier) justMade(key objectKey, name string) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	made, ok := k.recorded[key][name]
-	if ok && k.opts.Now().Sub(made) > cacheLag {
-		delete(k.recorded[key], name)
-		return false
-	}
-	return ok
+// made is what is remembered of a revision that was written just now.
+type made struct {
+	at         time.Time
+	generation int64
+	template   string
 }
 
-func (k *carrier) noteMade(key objectKey, name string) {
+func (k *carrier) justMade(key objectKey, name string) (made, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	m, ok := k.recorded[key][name]
+	if ok && k.opts.Now().Sub(m.at) > cacheLag {
+		delete(k.recorded[key], name)
+		return made{}, false
+	}
+	return m, ok
+}
+
+func (k *carrier) noteMade(key objectKey, name string, m made) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.recorded[key] == nil {
-		k.recorded[key] = map[string]time.Time{}
+		k.recorded[key] = map[string]made{}
 	}
-	k.recorded[key][name] = k.opts.Now()
+	k.recorded[key][name] = m
 }

@@ -151,6 +151,13 @@ func (c *Controller) UnitChanged(namespace string) {
 	}
 }
 
+// AbandonmentChanged enqueues everything: what was given up may be in any object's inventory.
+func (c *Controller) AbandonmentChanged() {
+	for _, k := range c.carriers() {
+		k.enqueueWhere(func(*unstructured.Unstructured) bool { return true }, nil)
+	}
+}
+
 // MemberChanged enqueues the objects that a member's labels or removal concern: those of topology "cluster".
 func (c *Controller) MemberChanged() {
 	for _, k := range c.carriers() {

@@ -1,0 +1,137 @@
+package propagation
+
+import (
+	"context"
+	"fmt"
+	"sort"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	corev1beta1 "github.com/cellfed/cellfed/pkg/apis/core/v1beta1"
+	topologyv1alpha1 "github.com/cellfed/cellfed/pkg/apis/topology/v1alpha1"
+	"github.com/cellfed/cellfed/pkg/apis/wellknown"
+	"github.com/cellfed/cellfed/pkg/federated"
+	"github.com/cellfed/cellfed/pkg/plan"
+	"github.com/cellfed/cellfed/pkg/topology"
+)
+
+// candidates are the units that an object could be placed in.
+func (k *carrier) candidates(ctx context.Context, o *federated.Object) ([]plan.Unit, error) {
+	members, err := k.members(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var units []plan.Unit
+	if o.TopologyType == topology.TypeCluster {
+		units = membersAsUnits(members, o)
+	} else if units, err = k.units(ctx, o, members); err != nil {
+		return nil, err
+	}
+	// Caches list in no order, and equal facts must make equal plans.
+	sort.Slice(units, func(i, j int) bool { return units[i].Name < units[j].Name })
+	return units, nil
+}
+
+// members are the physical members by name. They are the cache's own: read only.
+func (k *carrier) members(ctx context.Context) (map[string]*corev1beta1.KubeFedCluster, error) {
+	list := &corev1beta1.KubeFedClusterList{}
+	if err := k.opts.Client.List(ctx, list, client.InNamespace(wellknown.FederationNamespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("listing members: %w", err)
+	}
+	members := make(map[string]*corev1beta1.KubeFedCluster, len(list.Items))
+	for i := range list.Items {
+		members[list.Items[i].Name] = &list.Items[i]
+	}
+	return members, nil
+}
+
+// membersAsUnits are the units of topology "cluster": the physical members.
+func membersAsUnits(members map[string]*corev1beta1.KubeFedCluster, o *federated.Object) []plan.Unit {
+	out := make([]plan.Unit, 0, len(members))
+	for name, m := range members {
+		u := plan.Unit{Name: name, Member: name, MemberID: m.Annotations[wellknown.ClusterIDAnnotation], MemberNamespace: o.Namespace, Labels: m.Labels}
+		if m.DeletionTimestamp != nil {
+			u.Problem = &plan.Why{Code: plan.CodeUnitNotReady, Message: fmt.Sprintf("member %s is being removed", name)}
+		}
+		out = append(out, u)
+	}
+	return out
+}
+
+// units are the units of the object's topology type in its namespace.
+func (k *carrier) units(ctx context.Context, o *federated.Object, members map[string]*corev1beta1.KubeFedCluster) ([]plan.Unit, error) {
+	list := &topologyv1alpha1.UnitList{}
+	if err := k.opts.Client.List(ctx, list, client.InNamespace(o.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("listing units of namespace %s: %w", o.Namespace, err)
+	}
+	var out []plan.Unit
+	for i := range list.Items {
+		unit := list.Items[i]
+		if unit.Spec.TopologyType == "" {
+			unit.Spec.TopologyType = "cell" // as the unit controller reads one that came past admission
+		}
+		if unit.Spec.MemberNamespace == "" {
+			unit.Spec.MemberNamespace = unit.Namespace
+		}
+		if unit.Spec.TopologyType != o.TopologyType {
+			continue
+		}
+		u := plan.Unit{
+			Name:            topology.UnitClusterName(unit.Name, unit.Namespace, unit.Spec.TopologyType),
+			Member:          unit.Spec.Cluster,
+			MemberNamespace: unit.Spec.MemberNamespace,
+			Labels:          unitLabels(&unit),
+			Problem:         unitProblem(&unit),
+		}
+		if m := members[u.Member]; m != nil {
+			u.MemberID = m.Annotations[wellknown.ClusterIDAnnotation]
+		}
+		out = append(out, u)
+	}
+	return out, nil
+}
+
+// abandonments are the places that were given up.
+func (k *carrier) abandonments(ctx context.Context) ([]plan.Abandonment, error) {
+	list := &topologyv1alpha1.AbandonmentList{}
+	if err := k.opts.Client.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("listing abandonments: %w", err)
+	}
+	sort.Slice(list.Items, func(i, j int) bool { return list.Items[i].Name < list.Items[j].Name })
+	var out []plan.Abandonment
+	for i := range list.Items {
+		if list.Items[i].DeletionTimestamp != nil {
+			continue
+		}
+		s := &list.Items[i].Spec
+		out = append(out, plan.Abandonment{Cluster: s.Cluster, ClusterID: s.ClusterID, Unit: s.Unit, Reason: s.Reason})
+	}
+	return out, nil
+}
+
+// unitLabels are the labels that selectors see: those of the unit's KubeFedCluster.
+func unitLabels(u *topologyv1alpha1.Unit) map[string]string {
+	labels := make(map[string]string, len(u.Labels)+3)
+	for key, value := range u.Labels {
+		labels[key] = value
+	}
+	labels[wellknown.TopologyTypeLabel] = u.Spec.TopologyType
+	labels[wellknown.TopologyNamespaceLabel] = u.Namespace
+	labels[wellknown.TopologyUnitLabel] = u.Name
+	return labels
+}
+
+func unitProblem(u *topologyv1alpha1.Unit) *plan.Why {
+	if u.DeletionTimestamp != nil {
+		return &plan.Why{Code: plan.CodeUnitNotReady, Message: fmt.Sprintf("unit %s is being deleted", u.Name)}
+	}
+	ready := meta.FindStatusCondition(u.Status.Conditions, topologyv1alpha1.UnitReady)
+	switch {
+	case ready == nil:
+		return &plan.Why{Code: plan.CodeUnitNotReady, Message: fmt.Sprintf("unit %s has not been looked at yet", u.Name)}
+	case ready.Status != "True":
+		return &plan.Why{Code: plan.CodeUnitNotReady, Message: fmt.Sprintf("unit %s is not ready: %s: %s", u.Name, ready.Reason, ready.Message)}
+	}
+	return nil
+}

@@ -1,0 +1,133 @@
+package plan
+
+import (
+	"github.com/cellfed/cellfed/pkg/federated"
+	"github.com/cellfed/cellfed/pkg/placement"
+)
+
+// narrow takes out of the placement what the namespace does not admit (KubeFed's placement.go: namespaced objects are
+// placed within the placement of their FederatedNamespace). Only a FederatedNamespace that is there and can be read
+// narrows anything: that it is missing is no wish of anybody's. One that is being deleted freezes the placement: nothing
+// new comes, and what is there stays until its own object says otherwise.
+func (c *computation) narrow(units []placement.Unit) {
+	ns := c.in.NamespaceObject
+	if ns == nil || len(ns.Faults) > 0 || ns.TopologyType != c.in.Object.TopologyType {
+		return
+	}
+	admitted := placement.Resolve(ns.Placement, units)
+	c.placed = c.placed.Filter(func(name string) bool {
+		if ns.Deleting {
+			return c.entries[name].Inventory
+		}
+		return admitted.Has(name)
+	})
+}
+
+// namespaceAbsent is KubeFed's strict rule, without its deletions: what is there is kept, and nothing new is placed.
+func namespaceAbsent(c *computation, s *subject) bool {
+	return c.in.StrictNamespaces && c.in.NamespaceObject == nil && !s.recorded && s.settle(Hold, CodeNamespaceNotFederated,
+		"namespace %s has no FederatedNamespace, and KubeFedConfig asks for one: nothing is placed anew", c.in.Object.Namespace)
+}
+
+// occupied keeps a namespace for as long as other copies live in it.
+func occupied(_ *computation, s *subject) bool {
+	o := s.unit.Occupied
+	return o != nil && s.mine && s.settle(Wait, o.Code, "%s", o.Message)
+}
+
+// notYours comes before everything that is known of a unit: about one of another tenant nothing is known.
+func notYours(_ *computation, s *subject) bool {
+	if s.unit == nil || s.unit.NotYours == nil {
+		return false
+	}
+	return s.settle(Hold, s.unit.NotYours.Code, "%s", s.unit.NotYours.Message)
+}
+
+// unitAbandoned stands before a placed unit whose place was given up. A copy that was recorded where the unit is no
+// longer is forgotten with that place, and the unit starts anew where it is.
+func unitAbandoned(c *computation, s *subject) bool {
+	if a, given := c.abandoned(s.name, s.unit.Member, s.unit.MemberID); given {
+		return s.settle(Hold, CodeAbandoned, "%s", a.told(s.unit.Member))
+	}
+	if _, given := c.abandonedCopy(s); given && s.recorded && s.step.Elsewhere(s.entry) {
+		delete(c.entries, s.name)
+		s.recorded, s.entry, s.step.Revision = false, federated.UnitStatus{}, ""
+		s.mine = c.mine(s.unit, s.name)
+	}
+	return false
+}
+
+// copyAbandoned ends the part of a unit whose copy was given up: nobody waits for it any longer.
+func copyAbandoned(c *computation, s *subject) bool {
+	a, given := c.abandonedCopy(s)
+	return given && s.writable && s.settle(Drop, "", "%s", a.told(s.entry.Cluster))
+}
+
+// Elsewhere tells whether the unit is now at another place than a recorded copy.
+func (s *Step) Elsewhere(e federated.UnitStatus) bool {
+	return e.Cluster != s.Member || e.MemberNamespace != s.MemberNamespace || e.ClusterID != "" && s.MemberID != "" && e.ClusterID != s.MemberID
+}
+
+// abandonedCopy tells whether the place of the recorded copy was given up; for records that do not say the place, the
+// unit's place now.
+func (c *computation) abandonedCopy(s *subject) (Abandonment, bool) {
+	if s.entry.Cluster != "" {
+		return c.abandoned(s.name, s.entry.Cluster, s.entry.ClusterID)
+	}
+	if s.unit != nil {
+		return c.abandoned(s.name, s.unit.Member, s.unit.MemberID)
+	}
+	return Abandonment{}, false
+}
+
+func (c *computation) abandoned(unit, cluster, id string) (Abandonment, bool) {
+	for _, a := range c.in.Abandonments {
+		if a.Covers(unit, cluster, id) {
+			return a, true
+		}
+	}
+	return Abandonment{}, false
+}
+
+// Covers tells whether a unit's copy in a cluster was given up. An identity that is not known on one side is no
+// difference.
+func (a Abandonment) Covers(unit, cluster, id string) bool {
+	return a.Cluster == cluster && (a.Unit == "" || a.Unit == unit) && (a.ClusterID == "" || id == "" || a.ClusterID == id)
+}
+
+func (a Abandonment) told(cluster string) string {
+	what := "member " + cluster
+	if a.Unit != "" {
+		what = a.Unit + " in member " + cluster
+	}
+	if a.Reason != "" {
+		return what + " was given up: " + a.Reason
+	}
+	return what + " was given up"
+}
+
+// behind counts the releases that a unit has missed: templates that the object asked for after the one that the unit
+// runs. Revisions that differ only in overrides are one release. History is pruned, so the count may be too low for a
+// unit that is very far behind.
+func (c *computation) behind(s *subject) int64 {
+	runs := s.step.Revision
+	if !s.placed || s.step.Want == "" || runs == "" || runs == s.step.Want {
+		return 0
+	}
+	var mine *Release
+	for i := range c.in.History {
+		if c.in.History[i].Revision == runs {
+			mine = &c.in.History[i]
+		}
+	}
+	if mine == nil {
+		return 1
+	}
+	newer := map[string]bool{}
+	for _, r := range c.in.History {
+		if r.Generation > mine.Generation && r.Template != mine.Template {
+			newer[r.Template] = true
+		}
+	}
+	return max(1, int64(len(newer)))
+}
