@@ -1,6 +1,8 @@
 // Command crdgen finishes what controller-gen wrote: our types embed KubeFed's, so controller-gen finds KubeFed's own
-// roots of the same group and version too: it lists them as second versions, and mixes their table columns with ours.
-// Only the stored version is ours, and of two columns that show the same only the one with a proper heading.
+// roots of the same group and version too: it lists them as second versions of the same name, in no order, gives what
+// markers say (stored, subresources, table columns) to whichever comes first, and mixes KubeFed's table columns with
+// ours. Ours is the version whose schema says more, since it embeds KubeFed's; and of two columns that show the same
+// only the one with a proper heading is ours.
 package main
 
 import (
@@ -28,14 +30,14 @@ func run(args []string) error {
 		return fmt.Errorf("listing %s: %w", args[0], err)
 	}
 	for _, f := range files {
-		if err := keepStoredVersions(f); err != nil {
+		if err := keepOurVersion(f); err != nil {
 			return fmt.Errorf("finishing %s: %w", f, err)
 		}
 	}
 	return nil
 }
 
-func keepStoredVersions(file string) error {
+func keepOurVersion(file string) error {
 	raw, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -45,25 +47,58 @@ func keepStoredVersions(file string) error {
 		return err
 	}
 	spec := crd["spec"].(map[string]any)
-	var kept []any
-	for _, v := range spec["versions"].([]any) {
-		if v.(map[string]any)["storage"] == true {
-			kept = append(kept, v)
-		}
+	ours, err := oursOf(spec["versions"].([]any))
+	if err != nil {
+		return err
 	}
-	if len(kept) != 1 {
-		return fmt.Errorf("%d stored versions, want one", len(kept))
+	if columns, ok := ours["additionalPrinterColumns"].([]any); ok {
+		ours["additionalPrinterColumns"] = ourColumns(columns)
 	}
-	stored := kept[0].(map[string]any)
-	if columns, ok := stored["additionalPrinterColumns"].([]any); ok {
-		stored["additionalPrinterColumns"] = ourColumns(columns)
-	}
-	spec["versions"] = kept
+	spec["versions"] = []any{ours}
 	out, err := yaml.Marshal(crd)
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(file, out, 0o644)
+}
+
+// oursOf is the version that is ours, with what markers say of it.
+func oursOf(versions []any) (map[string]any, error) {
+	var marked, ours map[string]any
+	most := 0
+	for _, v := range versions {
+		version := v.(map[string]any)
+		if version["storage"] == true {
+			if marked != nil {
+				return nil, fmt.Errorf("two stored versions, want one")
+			}
+			marked = version
+		}
+		if n := size(version["schema"]); n > most {
+			ours, most = version, n
+		}
+	}
+	if marked == nil {
+		return nil, fmt.Errorf("no stored version: say +kubebuilder:storageversion")
+	}
+	marked["schema"] = ours["schema"]
+	return marked, nil
+}
+
+// size counts what a schema declares. Words do not count.
+func size(schema any) int {
+	n := 0
+	switch s := schema.(type) {
+	case map[string]any:
+		for _, v := range s {
+			n += 1 + size(v)
+		}
+	case []any:
+		for _, v := range s {
+			n += 1 + size(v)
+		}
+	}
+	return n
 }
 
 // ourColumns leaves out KubeFed's columns: their headings are in lower case.
