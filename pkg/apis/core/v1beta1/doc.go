@@ -23,5 +23,6 @@ var (
 )
 
 func init() {
-	schemeBuilder.Register(&KubeFedCluster{}, &KubeFedClusterList{}, &FederatedTypeConfig{}, &FederatedTypeConfigList{})
+	schemeBuilder.Register(&KubeFedCluster{}, &KubeFedClusterList{}, &FederatedTypeConfig{}, &FederatedTypeConfigList{},
+		&KubeFedConfig{}, &KubeFedConfigList{})
 }
