@@ -39,8 +39,10 @@ var house = map[string]Floor{
 	"pkg/annotation": Laws,
 	"pkg/override":   Laws,
 	"pkg/retain":     Laws,
+	"pkg/health":     Laws,
 	"pkg/federated":  Laws,
 	"pkg/typeschema": Laws,
+	"pkg/settings":   Laws,
 
 	"pkg/render": Plan,
 	"pkg/plan":   Plan,
