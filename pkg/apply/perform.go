@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
+	"github.com/cellfed/cellfed/pkg/federated"
 	"github.com/cellfed/cellfed/pkg/plan"
 )
 
@@ -59,7 +61,7 @@ func create(ctx context.Context, step *plan.Step, conn Connection, resource dyna
 	made, err := resource.Create(ctx, step.Object, options)
 	if apierrors.IsNotFound(err) && step.Namespace != "" {
 		var failed *plan.Result
-		if failed = ensureNamespace(ctx, step.Namespace, conn); failed != nil {
+		if failed = ensureNamespace(ctx, step, conn); failed != nil {
 			return *failed
 		}
 		made, err = resource.Create(ctx, step.Object, options)
@@ -69,17 +71,25 @@ func create(ctx context.Context, step *plan.Step, conn Connection, resource dyna
 		return plan.Result{Outcome: plan.Done, Object: strip(made)}
 	case apierrors.IsAlreadyExists(err):
 		return look(ctx, step, resource)
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		err = fmt.Errorf("namespace %s is being deleted there; the copy is made again when that has ended: %w", step.Namespace, err)
 	}
 	return failure(err, plan.CodeCreationFailed, plan.CodeCreationTimedOut, step)
 }
 
-// ensureNamespace makes the member namespace of a unit. It is never removed: others may have moved in.
-func ensureNamespace(ctx context.Context, name string, conn Connection) *plan.Result {
+// ensureNamespace makes the member namespace of a unit, and says on it for whom: a FederatedNamespace that means this
+// very place takes it over. Nothing else ever removes it: others may have moved in.
+func ensureNamespace(ctx context.Context, step *plan.Step, conn Connection) *plan.Result {
+	name := step.Namespace
 	ns := &unstructured.Unstructured{}
 	ns.SetAPIVersion("v1")
 	ns.SetKind("Namespace")
 	ns.SetName(name)
 	ns.SetLabels(map[string]string{"app.kubernetes.io/managed-by": "cellfed"})
+	if maker, ok := federated.ReadOwner(step.Object.GetAnnotations()[wellknown.OwnerAnnotation]); ok {
+		maker.Revision = ""
+		ns.SetAnnotations(map[string]string{wellknown.MadeForAnnotation: maker.String()})
+	}
 	namespaces := conn.Dynamic().Resource(schema.GroupVersionResource{Version: "v1", Resource: "namespaces"})
 	_, err := namespaces.Create(ctx, ns, metav1.CreateOptions{FieldManager: fieldManager})
 	if err == nil || apierrors.IsAlreadyExists(err) {
@@ -127,10 +137,11 @@ func confirm(ctx context.Context, step *plan.Step, resource dynamic.ResourceInte
 // remove deletes by UID: what has been made anew under the name since it was seen is another's.
 func remove(ctx context.Context, gvr schema.GroupVersionResource, step *plan.Step, conn Connection) plan.Result {
 	uid := step.Observed.GetUID()
-	body, err := json.Marshal(metav1.DeleteOptions{
-		TypeMeta:      metav1.TypeMeta{APIVersion: "v1", Kind: "DeleteOptions"},
-		Preconditions: &metav1.Preconditions{UID: &uid},
-	})
+	options, err := deleteOptions(step.DeleteOptions, uid)
+	if err != nil {
+		return failure(err, plan.CodeDeletionFailed, plan.CodeDeletionTimedOut, step)
+	}
+	body, err := json.Marshal(options)
 	if err != nil {
 		return failure(err, plan.CodeDeletionFailed, plan.CodeDeletionTimedOut, step)
 	}
@@ -149,6 +160,28 @@ func remove(ctx context.Context, gvr schema.GroupVersionResource, step *plan.Ste
 		return failure(err, plan.CodeDeletionFailed, plan.CodeDeletionTimedOut, step)
 	}
 	return goneOrGoing(raw, string(uid))
+}
+
+// deleteOptions are the options that the object's author asks for, bound to the UID that was seen. An author who binds
+// them to another one means another object.
+func deleteOptions(raw string, uid types.UID) (metav1.DeleteOptions, error) {
+	var options metav1.DeleteOptions
+	if raw != "" {
+		var err error
+		if options, err = federated.ReadDeleteOptions(raw); err != nil {
+			return options, fmt.Errorf("annotation %s: %w", wellknown.DeleteOptionAnnotation, err)
+		}
+	}
+	options.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "DeleteOptions"}
+	if options.Preconditions == nil {
+		options.Preconditions = &metav1.Preconditions{}
+	}
+	if asked := options.Preconditions.UID; asked != nil && *asked != uid {
+		return options, fmt.Errorf("annotation %s asks to delete only UID %s, and the copy has UID %s",
+			wellknown.DeleteOptionAnnotation, *asked, uid)
+	}
+	options.Preconditions.UID = &uid
+	return options, nil
 }
 
 // goneOrGoing reads the answer to a deletion: a Status that says success means that the object is gone; the object

@@ -174,6 +174,9 @@ func (c *computation) decide(name string) Step {
 	if s.unit != nil {
 		step.Member, step.MemberNamespace, step.Observed = s.unit.Member, s.unit.MemberNamespace, s.unit.Observed
 		step.MemberID = s.unit.MemberID
+		if s.unit.CopyName != "" {
+			step.Name = s.unit.CopyName
+		}
 		if c.in.TargetNamespaced {
 			step.Namespace = s.unit.MemberNamespace
 		}
@@ -298,6 +301,8 @@ func notOurs(c *computation, s *subject) bool {
 		return s.settle(action, CodeAlreadyExists, "what is in member %s is the copy of %s: two units' copies cannot be one object", s.unit.Member, owner.Unit)
 	case isUnmanaged(s.unit.Observed):
 		return s.settle(action, CodeManagedLabelFalse, "the member's object says that it is not to be managed (label kubefed.io/managed: \"false\")")
+	case c.madeFor(s):
+		return false // the plane made the namespace because a copy needed it: its federated object takes it over
 	case !c.in.Object.Adopt && !c.in.AdoptByDefault:
 		return s.settle(action, CodeAlreadyExists, "member %s has an object of this name that this federated object did not make; "+
 			"annotate the federated object with cellfed.io/adopt: \"true\" to take it over", s.unit.Member)
@@ -421,7 +426,7 @@ func writableUnit(c *computation, s *subject) bool {
 // write settles a unit with the write of a content, or with why it cannot be made.
 func (c *computation) write(s *subject, revision string, content federated.Content, note string, args ...any) bool {
 	desired, err := render.Desired(render.Input{
-		Target: c.in.Target, Name: c.in.Object.Name, Namespace: s.step.Namespace, Content: content,
+		Target: c.in.Target, Name: s.step.Name, Namespace: s.step.Namespace, Content: content,
 		Owner:    federated.Owner{Plane: c.in.Plane, UID: c.in.Object.UID, Unit: s.name, Revision: revision},
 		Observed: s.unit.Observed, RetainReplicas: c.in.Object.RetainReplicas,
 	})
@@ -466,10 +471,7 @@ func removal(c *computation, s *subject) bool {
 	case c.in.Object.Deleting && c.in.Object.Orphan:
 		return s.settle(Orphan, "", "left behind, as %s asks", "kubefed.io/orphan")
 	}
-	if c.in.Object.Deleting { // KubeFed's rule: the options are those of the object's deletion
-		s.step.DeleteOptions = c.in.Object.DeleteOptions
-	}
-	return s.settle(Delete, CodeWaitingForRemoval, "the copy is being removed")
+	return c.remove(s)
 }
 
 // before gathers what must be durable before the first write.

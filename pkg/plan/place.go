@@ -1,22 +1,24 @@
 package plan
 
 import (
+	"github.com/cellfed/cellfed/pkg/apis/wellknown"
 	"github.com/cellfed/cellfed/pkg/federated"
 	"github.com/cellfed/cellfed/pkg/placement"
+	"github.com/cellfed/cellfed/pkg/render"
 )
 
 // narrow takes out of the placement what the namespace does not admit (KubeFed's placement.go: namespaced objects are
-// placed within the placement of their FederatedNamespace). Only a FederatedNamespace that is there and can be read
-// narrows anything: that it is missing is no wish of anybody's. One that is being deleted freezes the placement: nothing
+// placed within the placement of their FederatedNamespace). Only a FederatedNamespace that is there narrows anything:
+// that it is missing is no wish of anybody's. One that is being deleted or cannot be read freezes the placement: nothing
 // new comes, and what is there stays until its own object says otherwise.
 func (c *computation) narrow(units []placement.Unit) {
 	ns := c.in.NamespaceObject
-	if ns == nil || len(ns.Faults) > 0 || ns.TopologyType != c.in.Object.TopologyType {
+	if ns == nil || ns.TopologyType != c.in.Object.TopologyType {
 		return
 	}
 	admitted := placement.Resolve(ns.Placement, units)
 	c.placed = c.placed.Filter(func(name string) bool {
-		if ns.Deleting {
+		if ns.Deleting || len(ns.Faults) > 0 {
 			return c.entries[name].Inventory
 		}
 		return admitted.Has(name)
@@ -33,6 +35,34 @@ func namespaceAbsent(c *computation, s *subject) bool {
 func occupied(_ *computation, s *subject) bool {
 	o := s.unit.Occupied
 	return o != nil && s.mine && s.settle(Wait, o.Code, "%s", o.Message)
+}
+
+// madeFor tells whether what is observed is the namespace that the plane made for this very unit, because a copy needed
+// it, and that nobody has marked since.
+func (c *computation) madeFor(s *subject) bool {
+	if s.unit.CopyName == "" {
+		return false
+	}
+	if _, marked := render.OwnerOf(s.unit.Observed); marked {
+		return false
+	}
+	maker, ok := federated.ReadOwner(s.unit.Observed.GetAnnotations()[wellknown.MadeForAnnotation])
+	return ok && maker.Plane == c.in.Plane && maker.Unit == s.name
+}
+
+// remove deletes the copy; when its federated object is being deleted, with the options that it asks for (KubeFed's
+// rule). Options that cannot be read stop no deletion: they may have been there before anybody refused them.
+func (c *computation) remove(s *subject) bool {
+	raw := c.in.Object.DeleteOptions
+	if !c.in.Object.Deleting || raw == "" {
+		return s.settle(Delete, CodeWaitingForRemoval, "the copy is being removed")
+	}
+	if _, err := federated.ReadDeleteOptions(raw); err != nil {
+		return s.settle(Delete, CodeWaitingForRemoval, "the copy is being removed, with default options: annotation %s cannot be read: %v",
+			wellknown.DeleteOptionAnnotation, err)
+	}
+	s.step.DeleteOptions = raw
+	return s.settle(Delete, CodeWaitingForRemoval, "the copy is being removed")
 }
 
 // notYours comes before everything that is known of a unit: about one of another tenant nothing is known.

@@ -53,6 +53,8 @@ const (
 	// CodeNamespaceNotFederated (KubeFed's): the namespace's FederatedNamespace does not admit the unit, or is not there
 	// and must be.
 	CodeNamespaceNotFederated = "NamespaceNotFederated"
+	// CodeInvalidName: the federated object of a namespace is not named like it (the reason is KubeFed's, of its event).
+	CodeInvalidName = "InvalidName"
 	// CodeContested: somebody in the member keeps changing what is asked for, and the plane has stopped fighting.
 	CodeContested = "Contested"
 )
@@ -91,7 +93,10 @@ type Unit struct {
 	Name            string
 	Member          string
 	MemberNamespace string
-	Labels          map[string]string
+	// CopyName is the copy's name in the member; "" = the federated object's. The copy of a namespace goes by the name that
+	// the unit's namespace has in the member.
+	CopyName string
+	Labels   map[string]string
 	// MemberID is the identity of the cluster behind the member's name; "" = it is not known.
 	MemberID string
 	// NotYours says why the unit is none of the object's tenant's; nil = it is one. Nothing was read about such a unit.

@@ -39,6 +39,10 @@ const (
 	// AdoptAnnotation "true" on a federated object takes over member objects that are there already.
 	AdoptAnnotation = "cellfed.io/adopt"
 
+	// MadeForAnnotation on a member namespace that the plane made because a copy needed it says for which plane and unit (the
+	// form is OwnerAnnotation's). The FederatedNamespace that places a copy there takes it over.
+	MadeForAnnotation = "cellfed.io/made-for"
+
 	// ClusterIDAnnotation on a physical KubeFedCluster is the identity of the cluster behind it: the UID of its namespace
 	// kube-system, as it was when the plane first spoke to it.
 	ClusterIDAnnotation = "cellfed.io/member-uid"
