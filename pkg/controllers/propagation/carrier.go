@@ -45,6 +45,8 @@ type carrier struct {
 	written map[objectKey]*unstructured.Unstructured
 	// recorded are revisions that were made just now, until the cache has them.
 	recorded map[objectKey]map[string]made
+	// waiting are FederatedNamespaces that wait for what lives in their copies.
+	waiting map[objectKey]bool
 }
 
 func newCarrier(c *Controller, t Type, plane string) (*carrier, error) {
@@ -57,12 +59,18 @@ func newCarrier(c *Controller, t Type, plane string) (*carrier, error) {
 			workqueue.TypedRateLimitingQueueConfig[objectKey]{Name: "propagation-" + t.Name}),
 		written:  map[objectKey]*unstructured.Unstructured{},
 		recorded: map[objectKey]map[string]made{},
+		waiting:  map[objectKey]bool{},
 	}
 	if err := k.informer.SetTransform(dropManagedFields); err != nil {
 		return nil, fmt.Errorf("setting up the watch: %w", err)
 	}
 	if _, err := k.informer.AddEventHandler(k.objectEvents()); err != nil {
 		return nil, fmt.Errorf("setting up the watch: %w", err)
+	}
+	if t.ofNamespaces() {
+		if _, err := k.informer.AddEventHandler(k.namespaceEvents()); err != nil {
+			return nil, fmt.Errorf("setting up the watch: %w", err)
+		}
 	}
 	return k, nil
 }

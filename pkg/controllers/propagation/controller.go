@@ -46,6 +46,8 @@ type Options struct {
 	Recorder events.EventRecorder
 	// Settled tells whether all members have been heard of. Before that nothing is said about them.
 	Settled func(ctx context.Context) (bool, error)
+	// StrictNamespaces tells whether nothing is placed anew in namespaces without a FederatedNamespace (default: it is).
+	StrictNamespaces func() bool
 	// Workers per type (default 16).
 	Workers int
 	// HistoryLimit is how many revisions that nobody runs are kept per object (default 10).

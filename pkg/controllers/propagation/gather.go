@@ -33,6 +33,9 @@ func (k *carrier) gather(ctx context.Context, o *federated.Object) (gathered, er
 	if g.input.Abandonments, err = k.abandonments(ctx); err != nil {
 		return gathered{}, err
 	}
+	if err = k.gatherNamespace(ctx, &g.input); err != nil {
+		return gathered{}, err
+	}
 	if o.Deleting {
 		if g.input.Written, err = k.hasRevisions(ctx, o); err != nil {
 			return gathered{}, err
@@ -66,7 +69,7 @@ func (k *carrier) look(g *gathered, u *plan.Unit, o *federated.Object, now time.
 		case !view.Synced():
 			u.Loading = true
 		default:
-			watched, _ = view.Get(namespace, o.Name)
+			watched, _ = view.Get(namespace, copyName(u, o))
 		}
 	}
 	r := k.ledger.Recall(k.ledgerKey(objectKey{o.Namespace, o.Name}), u.Name, watched, now)
@@ -76,6 +79,14 @@ func (k *carrier) look(g *gathered, u *plan.Unit, o *federated.Object, now time.
 			g.retryAfter = d
 		}
 	}
+}
+
+// copyName is the name of the object's copy in a unit.
+func copyName(u *plan.Unit, o *federated.Object) string {
+	if u.CopyName != "" {
+		return u.CopyName
+	}
+	return o.Name
 }
 
 func notConnected(name string, err error) *plan.Why {

@@ -64,10 +64,16 @@ func (k *carrier) Reconcile(ctx context.Context, key objectKey) (time.Duration, 
 	if err := k.commit(ctx, key, recorded, object, &p, results); err != nil {
 		return 0, fmt.Errorf("reporting on %s: %w", key, err)
 	}
+	if slices.ContainsFunc(p.Steps, func(s plan.Step) bool { return s.Dropped(results[s.Unit]) }) {
+		k.left()
+	}
 	if made {
 		if err := k.prune(ctx, object, &p); err != nil { // history that is a little too long does no harm
 			klog.FromContext(ctx).V(1).Info("Pruning revisions failed", "object", key.String(), "err", err)
 		}
+	}
+	if k.noteWaiting(key, &p) && (facts.retryAfter == 0 || facts.retryAfter > occupiedPause) {
+		facts.retryAfter = occupiedPause
 	}
 	return k.again(&p, results, facts)
 }
@@ -87,6 +93,10 @@ func (k *carrier) plan(ctx context.Context, in plan.Input) (plan.Plan, error) {
 			in.Contents[revision] = content
 		}
 		p = plan.Compute(in)
+	}
+	p, err := k.withOccupants(ctx, &in, p)
+	if err != nil {
+		return plan.Plan{}, err
 	}
 	return k.withHistory(ctx, in, p)
 }

@@ -76,13 +76,13 @@ func (k *carrier) copyEvent(e member.Event) {
 	if k.queue.ShuttingDown() {
 		return // and opens no view that nobody would close
 	}
-	if !k.typ.Namespaced && k.typ.FederatedNamespaced {
-		k.enqueueWhere(func(u *unstructured.Unstructured) bool { return u.GetName() == e.Name }, nil)
-		return
-	}
 	var observed *unstructured.Unstructured
 	if m, err := k.opts.Fleet.Member(e.Member); err == nil {
 		observed, _ = m.View(e.GVR).Get(e.Namespace, e.Name)
+	}
+	if k.typ.ofNamespaces() {
+		k.namespaceCopyEvent(e.Member, e.Name, observed)
+		return
 	}
 	consider := func(namespace, unit, topologyType string) {
 		key := objectKey{namespace, e.Name}
@@ -98,15 +98,7 @@ func (k *carrier) copyEvent(e member.Event) {
 	if !k.typ.Namespaced {
 		return
 	}
-	units := &topologyv1alpha1.UnitList{}
-	//nolint:forbidigo // The cache answers from memory, at once; a watch's handler has no context to give it.
-	if err := k.opts.Client.List(context.Background(), units, client.UnsafeDisableDeepCopy,
-		client.MatchingFields{MemberNamespaceIndex: memberNamespaceKey(e.Member, e.Namespace)}); err != nil {
-		utilruntime.HandleError(fmt.Errorf("finding the unit of namespace %s in member %s: %w", e.Namespace, e.Member, err))
-		return
-	}
-	for i := range units.Items {
-		u := &units.Items[i]
+	for _, u := range k.unitsAt(e.Member, e.Namespace) {
 		consider(u.Namespace, topology.UnitClusterName(u.Name, u.Namespace, u.Spec.TopologyType), u.Spec.TopologyType)
 	}
 }
