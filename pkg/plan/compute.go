@@ -38,10 +38,13 @@ type computation struct {
 	plan    Plan
 }
 
-// stopped is why the whole object stands still; nil = it does not. Deletion is never stopped by what the spec says.
+// stopped is why the whole object stands still; nil = it does not. Deletion is never stopped by what the spec says, but
+// by not knowing whose the object is.
 func (c *computation) stopped() *Why {
 	o := c.in.Object
 	switch {
+	case c.in.Unowned != nil:
+		return c.in.Unowned
 	case o.Deleting:
 		return nil
 	case c.in.Hold != nil:
@@ -119,7 +122,7 @@ func (c *computation) unrecorded() []string {
 	var names []string
 	for _, n := range placement.Resolve(c.in.Object.Placement, c.candidates()).Names {
 		u := c.units[n]
-		if _, told := c.entries[n]; !told && u != nil && (u.NotConnected != nil || u.Unreadable != nil || u.Loading) {
+		if _, told := c.entries[n]; !told && u != nil && (u.NotYours != nil || u.NotConnected != nil || u.Unreadable != nil || u.Loading) {
 			names = append(names, n)
 		}
 	}
@@ -298,7 +301,7 @@ func notOurs(c *computation, s *subject) bool {
 	owner, _ := render.OwnerOf(s.unit.Observed)
 	switch {
 	case owner.Plane == c.in.Plane && owner.Unit != "" && owner.Unit != s.name:
-		return s.settle(action, CodeAlreadyExists, "what is in member %s is the copy of %s: two units' copies cannot be one object", s.unit.Member, owner.Unit)
+		return s.settle(action, CodeAlreadyExists, "what is in member %s is the copy of %s: two units' copies cannot be one object", s.unit.Member, c.told(owner.Unit))
 	case isUnmanaged(s.unit.Observed):
 		return s.settle(action, CodeManagedLabelFalse, "the member's object says that it is not to be managed (label kubefed.io/managed: \"false\")")
 	case c.madeFor(s):

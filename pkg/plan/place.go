@@ -5,6 +5,7 @@ import (
 	"github.com/cellfed/cellfed/pkg/federated"
 	"github.com/cellfed/cellfed/pkg/placement"
 	"github.com/cellfed/cellfed/pkg/render"
+	"github.com/cellfed/cellfed/pkg/topology"
 )
 
 // narrow takes out of the placement what the namespace does not admit (KubeFed's placement.go: namespaced objects are
@@ -71,6 +72,14 @@ func notYours(_ *computation, s *subject) bool {
 		return false
 	}
 	return s.settle(Hold, s.unit.NotYours.Code, "%s", s.unit.NotYours.Message)
+}
+
+// told names a unit of the object's own namespace, and no other: who else uses a member is nobody's business.
+func (c *computation) told(unit string) string {
+	if _, namespace, _, ok := topology.ParseUnitClusterName(unit); ok && namespace == c.in.Object.Namespace {
+		return unit
+	}
+	return "another federated object"
 }
 
 // unitAbandoned stands before a placed unit whose place was given up. A copy that was recorded where the unit is no

@@ -158,8 +158,11 @@ type Input struct {
 	Units []Unit
 	// Contents of revisions that an earlier plan asked for (Plan.Missing); nil = looked for and not found.
 	Contents map[string]*federated.Content
-	// Hold holds the whole object.
+	// Hold holds the whole object, but for its deletion.
 	Hold *Why
+	// Unowned says why nobody knows whose the object is. It stands still then, its deletion too: which units are its
+	// own is not known either.
+	Unowned *Why
 	// NamespaceObject is the FederatedNamespace of the object's namespace; nil = there is none, or it does not restrict.
 	// It restricts the placement of objects of its own topology type.
 	NamespaceObject *federated.Object
@@ -243,6 +246,9 @@ type Result struct {
 
 // Finished tells whether an object that is being deleted is gone from everywhere it may have been.
 func (p *Plan) Finished(results map[string]Result) bool {
+	if p.Stopped != nil {
+		return false
+	}
 	for i := range p.Steps {
 		if !p.Steps[i].Dropped(results[p.Steps[i].Unit]) {
 			return false
