@@ -2,6 +2,7 @@ package plan_test
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -28,6 +29,32 @@ func (l *life) chosen(field, unit string) bool {
 	return selector != nil && u != nil && selector["matchLabels"].(map[string]any)["city"] == u.labels["city"]
 }
 
+// placed: the placement chooses the unit, and the namespace admits it.
+func (l *life) placed(unit string) bool {
+	if !l.chosen("placement", unit) {
+		return false
+	}
+	return l.w.admitted == nil || slices.Contains(l.w.admitted.Placement.Names, unit)
+}
+
+// abandoned: the unit's member, as it is now, was given up.
+func (l *life) abandoned(u *worldUnit) bool {
+	return slices.ContainsFunc(l.w.abandonments, func(a plan.Abandonment) bool {
+		return a.Cluster == u.member && (a.ClusterID == l.w.members[u.member].id || a.ClusterID == "")
+	})
+}
+
+// replaced: the cluster that may hold the copy is no longer the member, and nobody gave it up.
+func (l *life) replaced(e federated.UnitStatus, u *worldUnit) bool {
+	return e.Inventory && e.ClusterID != "" && e.ClusterID != l.w.members[u.member].id && !slices.ContainsFunc(l.w.abandonments,
+		func(a plan.Abandonment) bool { return a.Cluster == e.Cluster && (a.ClusterID == e.ClusterID || a.ClusterID == "") })
+}
+
+// here: the entry is about the place at which the unit is now.
+func (l *life) here(e federated.UnitStatus, u *worldUnit) bool {
+	return e.Cluster == u.member && e.MemberNamespace == l.w.namespaceOf(u) && (e.ClusterID == "" || e.ClusterID == l.w.members[u.member].id)
+}
+
 func (l *life) writable(unit string) bool {
 	_, masked := l.spec()["placementMask"]
 	return !masked || l.deleting() || l.chosen("placementMask", unit)
@@ -37,7 +64,7 @@ func (l *life) deleting() bool { return l.w.object.GetDeletionTimestamp() != nil
 
 // judgePlan judges every plan that is made.
 func (l *life) judgePlan(in plan.Input, p plan.Plan) {
-	if l.r.IntN(3) == 0 {
+	if l.w.tamper == nil && l.w.late.IntN(3) == 0 {
 		l.judgeOrder(in, p)
 	}
 	if len(p.Missing) > 0 {
@@ -67,7 +94,7 @@ func (l *life) judgePlan(in plan.Input, p plan.Plan) {
 // judgeOrder: the order of units never changes a plan.
 func (l *life) judgeOrder(in plan.Input, p plan.Plan) {
 	in.Units = append([]plan.Unit(nil), in.Units...)
-	l.r.Shuffle(len(in.Units), func(i, j int) { in.Units[i], in.Units[j] = in.Units[j], in.Units[i] })
+	l.w.late.Shuffle(len(in.Units), func(i, j int) { in.Units[i], in.Units[j] = in.Units[j], in.Units[i] })
 	if again := plan.Compute(in); !reflect.DeepEqual(p, again) {
 		l.broken("the order of units changes the plan:\n%v\n%v", p, again)
 	}
@@ -82,9 +109,11 @@ func (l *life) judgeDoubt(in plan.Input, s *plan.Step) {
 	}
 	m := l.w.members[u.member]
 	placed := s.Action == plan.Create || s.Action == plan.Update
+	entry, _ := in.Object.Status.Unit(s.Unit)
 	for doubt, is := range map[string]bool{
 		"member away": m.away, "member unreadable": m.lacksKind, "member not read yet": l.w.loading,
 		"write under way": l.w.inFlight[s.Unit] != nil, "unit not ready": placed && u.problem != nil,
+		"the place was given up": l.abandoned(u), "another cluster has the name": l.replaced(entry, u),
 	} {
 		if is {
 			l.broken("%s: %s in doubt: %s", s.Unit, s.Action, doubt)
@@ -95,16 +124,20 @@ func (l *life) judgeDoubt(in plan.Input, s *plan.Step) {
 // judgeContent: the asked revision goes to writable units of the placement; anything else is the unit's own revision,
 // given back.
 func (l *life) judgeContent(s *plan.Step, entry federated.UnitStatus) {
-	if l.deleting() || !l.chosen("placement", s.Unit) {
+	if l.deleting() || !l.placed(s.Unit) {
 		l.broken("%s: %s outside the placement", s.Unit, s.Action)
 	}
 	want, err := federated.Read(l.w.object).ContentFor(s.Unit).Revision()
 	if err != nil {
-		l.t.Fatal(err)
+		panic(err)
 	}
 	revision := want
 	if !l.writable(s.Unit) {
-		revision = entry.Revision
+		if u := l.w.units[strings.TrimSuffix(s.Unit, cellTail)]; u != nil && l.here(entry, u) {
+			revision = entry.Revision
+		} else {
+			revision = ""
+		}
 		if owner, marked := render.OwnerOf(s.Observed); marked && owner.Revision != "" && !handsOff(s.Observed) {
 			if _, made := l.w.revisions[owner.Revision]; made || owner.Revision == want {
 				revision = owner.Revision
@@ -145,7 +178,7 @@ func (l *life) judgeRemoval(s *plan.Step) {
 		if s.Action == plan.Orphan {
 			l.broken("%s: orphaned although the object stays", s.Unit)
 		}
-		if l.chosen("placement", s.Unit) {
+		if l.placed(s.Unit) {
 			l.broken("%s: %s of a unit in the placement", s.Unit, s.Action)
 		}
 		if !l.writable(s.Unit) {
@@ -165,7 +198,8 @@ func (l *life) judgeWrite(s *plan.Step, there *unstructured.Unstructured) {
 	o := federated.Read(l.w.object)
 	entry, known := o.Status.Unit(s.Unit)
 	if s.Action == plan.Create || s.Action == plan.Update {
-		if !known || !entry.Inventory {
+		u := l.w.units[strings.TrimSuffix(s.Unit, cellTail)]
+		if !known || !entry.Inventory || u != nil && !l.here(entry, u) && l.stillAt(s, u) {
 			l.broken("%s: %s before it was recorded that the unit may hold a copy", s.Unit, s.Action)
 		}
 		if !o.HasFinalizer {
@@ -188,13 +222,17 @@ func (l *life) judgeWrite(s *plan.Step, there *unstructured.Unstructured) {
 	}
 }
 
-func (l *life) forgotten() bool {
-	for _, line := range l.log {
-		if strings.Contains(line, "revisions are lost") {
-			return true
-		}
-	}
-	return false
+// stillAt: the unit is at the place that the step was planned for.
+func (l *life) stillAt(s *plan.Step, u *worldUnit) bool {
+	return s.Member == u.member && s.MemberID == l.w.members[u.member].id
+}
+
+func (l *life) forgotten() bool { return l.happened("revisions are lost") }
+
+func (l *life) gaveUp(member string) bool { return l.happened(member + " is given up") }
+
+func (l *life) happened(what string) bool {
+	return slices.ContainsFunc(l.log, func(line string) bool { return strings.Contains(line, what) })
 }
 
 // judgeWorld: no copy is ever out of the books, and none is left when the object is gone.
@@ -203,7 +241,7 @@ func (l *life) judgeWorld() {
 		for _, ns := range sortedKeys(l.w.members[name].objects) {
 			there := l.w.members[name].objects[ns]
 			owner, marked := render.OwnerOf(there)
-			if !marked || l.disowned[there.GetUID()] {
+			if !marked || l.disowned[there.GetUID()] || l.gaveUp(name) {
 				continue
 			}
 			if l.w.object == nil {
@@ -222,6 +260,9 @@ func (l *life) judgeRest() {
 	if l.w.object == nil {
 		return
 	}
+	lagging := l.w.lag
+	l.w.lag = false
+	defer func() { l.w.lag = lagging }()
 	o := federated.Read(l.w.object.DeepCopy())
 	p := l.w.compute(l.w.input(o))
 	_, garbled := l.spec()["placement"].(string)

@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
+	"github.com/cellfed/cellfed/pkg/federated"
 	"github.com/cellfed/cellfed/pkg/plan"
+	"github.com/cellfed/cellfed/pkg/topology"
 )
 
 // verb is one sentence of the stories' language: what it looks like, and what it does to the world.
@@ -47,6 +50,8 @@ var verbs = []verb{
 		w.units[a[1]].problem = &plan.Why{Code: plan.CodeUnitNotReady, Message: "unit " + a[1] + " is not ready: " + a[2]}
 	}),
 	sentence(`unit (\S+) is ready`, func(w *world, a []string) { w.units[a[1]].problem = nil }),
+
+	sentence(`unit (\S+) is now (\S+)=(\S+)`, func(w *world, a []string) { w.units[a[1]].labels[a[2]] = a[3] }),
 
 	sentence(`place nothing`, func(w *world, _ []string) { w.choose("placement", []any{}) }),
 	sentence(`place (.+)`, func(w *world, a []string) { w.choose("placement", w.entries(a[1])) }),
@@ -127,7 +132,7 @@ var verbs = []verb{
 	}),
 	sentence(`someone deletes what is in (\S+)`, func(w *world, a []string) {
 		u := w.units[a[1]]
-		delete(w.members[u.member].objects, w.namespaceOf(u))
+		w.members[u.member].put(w.namespaceOf(u), nil)
 	}),
 	sentence(`someone makes an object in (\S+)`, func(w *world, a []string) {
 		u := w.units[a[1]]
@@ -143,14 +148,44 @@ var verbs = []verb{
 			w.probes[name] = true
 		}
 	}),
+	sentence(`(\S+) is given up`, func(w *world, a []string) {
+		m := w.members[a[1]]
+		w.abandonments = append(w.abandonments, plan.Abandonment{Cluster: a[1], ClusterID: m.id, Reason: "it burnt down"})
+	}),
+	sentence(`nothing is given up any more`, func(w *world, _ []string) { w.abandonments = nil }),
+	sentence(`(\S+) is cluster (\S+)`, func(w *world, a []string) { w.members[a[1]].id = a[2] }),
+	sentence(`(\S+) becomes cluster (\S+)`, func(w *world, a []string) {
+		m := w.members[a[1]]
+		m.id, m.objects, m.previous = a[2], map[string]*unstructured.Unstructured{}, nil
+		w.loading = true
+		for name, u := range w.units { // calls to the former cluster end with it
+			if full := w.full(name); u.member == a[1] {
+				delete(w.inFlight, full)
+				delete(w.sights, full)
+				delete(w.seen, full)
+				delete(w.failures, full)
+			}
+		}
+	}),
+	sentence(`the namespace admits everything`, func(w *world, _ []string) { w.admitted = nil }),
+	sentence(`the namespace admits (.+)`, func(w *world, a []string) {
+		w.admitted = &federated.Object{TopologyType: w.topology, Placement: federated.Selection{Named: true}}
+		for n := range strings.FieldsSeq(a[1]) {
+			w.admitted.Placement.Names = append(w.admitted.Placement.Names, w.full(n))
+		}
+	}),
+	sentence(`the plane dies before its (\d+)\. deed`, func(w *world, a []string) { w.fuse, _ = strconv.Atoi(a[1]) }),
 	sentence(`the next status write is lost`, func(w *world, _ []string) { w.loseStatus = true }),
 	sentence(`the plane restarts`, func(w *world, _ []string) { w.restart() }),
 	sentence(`the status is lost`, func(w *world, _ []string) { delete(w.object.Object, "status") }),
 	sentence(`revisions are lost`, func(w *world, _ []string) { clear(w.revisions) }),
 }
 
-// say does what a line of a script says: one or more sentences, joined by "and", that happen at once.
+// say does what a line of a script says: one or more sentences, joined by "and", that happen at once. "In cells" before
+// them means that the user writes in topology form.
 func (w *world) say(line string) error {
+	line, w.cells = strings.CutPrefix(line, "in cells ")
+	defer func() { w.cells = false }()
 sentences:
 	for s := range strings.SplitSeq(line, " and ") {
 		for _, v := range verbs {
@@ -168,7 +203,13 @@ sentences:
 func (w *world) spec(change func(map[string]any)) {
 	w.object = w.object.DeepCopy()
 	before, _ := json.Marshal(w.object.Object["spec"])
+	if w.cells {
+		w.object.Object = topology.ToTopologyForm(w.object.Object)
+	}
 	change(w.object.Object["spec"].(map[string]any))
+	if w.cells {
+		w.object.Object = topology.ToClusterForm(w.object.Object)
+	}
 	if after, _ := json.Marshal(w.object.Object["spec"]); string(after) != string(before) {
 		w.object.SetGeneration(w.object.GetGeneration() + 1)
 	}
@@ -177,18 +218,29 @@ func (w *world) spec(change func(map[string]any)) {
 func (w *world) entries(names string) []any {
 	out := []any{}
 	for n := range strings.FieldsSeq(names) {
-		out = append(out, map[string]any{"name": w.full(n)})
+		if !w.cells {
+			n = w.full(n)
+		}
+		out = append(out, map[string]any{"name": n})
 	}
 	return out
 }
 
+// word is a word of the form in which the user writes.
+func (w *world) word(cluster, cells string) string {
+	if w.cells {
+		return cells
+	}
+	return cluster
+}
+
 func (w *world) choose(field string, entries []any) {
-	w.spec(func(s map[string]any) { s[field] = map[string]any{"clusters": entries} })
+	w.spec(func(s map[string]any) { s[field] = map[string]any{w.word("clusters", "topologies"): entries} })
 }
 
 func (w *world) selects(field, key, value string) {
 	w.spec(func(s map[string]any) {
-		s[field] = map[string]any{"clusterSelector": map[string]any{"matchLabels": map[string]any{key: value}}}
+		s[field] = map[string]any{w.word("clusterSelector", "topologySelector"): map[string]any{"matchLabels": map[string]any{key: value}}}
 	})
 }
 
@@ -200,11 +252,15 @@ func (w *world) override(unit, path, value string) {
 	if f, ok := v.(float64); ok {
 		v = int64(f)
 	}
+	name, key := w.full(unit), w.word("clusterName", "topologyName")
+	if w.cells {
+		name = unit
+	}
 	w.spec(func(s map[string]any) {
 		list, _ := s["overrides"].([]any)
-		list = slices.DeleteFunc(list, func(e any) bool { return e.(map[string]any)["clusterName"] == w.full(unit) })
-		s["overrides"] = append(list, map[string]any{"clusterName": w.full(unit),
-			"clusterOverrides": []any{map[string]any{"path": path, "value": v}}})
+		list = slices.DeleteFunc(list, func(e any) bool { return e.(map[string]any)[key] == name })
+		s["overrides"] = append(list, map[string]any{key: name,
+			w.word("clusterOverrides", "topologyOverrides"): []any{map[string]any{"path": path, "value": v}}})
 	})
 }
 
@@ -228,7 +284,7 @@ func (w *world) edit(unit string, change func(*unstructured.Unstructured)) {
 	edited := there.DeepCopy()
 	change(edited)
 	if edited.GetDeletionTimestamp() != nil && len(edited.GetFinalizers()) == 0 {
-		delete(m.objects, ns)
+		m.put(ns, nil)
 		return
 	}
 	m.store(w, ns, edited)

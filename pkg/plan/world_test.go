@@ -3,6 +3,7 @@ package plan_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"reflect"
 	"strconv"
@@ -20,6 +21,7 @@ import (
 	"github.com/cellfed/cellfed/pkg/federated"
 	"github.com/cellfed/cellfed/pkg/plan"
 	"github.com/cellfed/cellfed/pkg/report"
+	"github.com/cellfed/cellfed/pkg/topology"
 )
 
 const (
@@ -47,8 +49,18 @@ type world struct {
 	failures map[string]*plan.Failure
 	inFlight map[string]*plan.Step
 	loading  bool
+	seen     map[string]uint64 // by unit: the newest resource version that the process has seen
 
-	loseStatus   bool
+	loseStatus bool
+	// fuse is how many durable deeds the plane does until it dies before the last of them; 0 = it does not.
+	fuse int
+	// lag lets watches of members be behind, now and then.
+	lag bool
+	// cells: users write in topology form.
+	cells        bool
+	abandonments []plan.Abandonment
+	admitted     *federated.Object // the FederatedNamespace
+	tamper       func(*plan.Input, *plan.Plan)
 	statusWrites int
 	placedSpec   any // placement before it was garbled
 	counter      int
@@ -69,7 +81,22 @@ type worldUnit struct {
 type worldMember struct {
 	away, hangs, lacksKind bool
 	refuses                string
+	id                     string
 	objects                map[string]*unstructured.Unstructured // by namespace
+	previous               map[string]*unstructured.Unstructured // what a watch that is behind shows
+}
+
+// put stores an object, or removes it (nil).
+func (m *worldMember) put(ns string, u *unstructured.Unstructured) {
+	if m.previous == nil {
+		m.previous = map[string]*unstructured.Unstructured{}
+	}
+	m.previous[ns] = m.objects[ns]
+	if u == nil {
+		delete(m.objects, ns)
+		return
+	}
+	m.objects[ns] = u
 }
 
 func newWorld() *world {
@@ -104,6 +131,20 @@ func (w *world) restart() {
 	w.sights, w.probes = map[string]*unstructured.Unstructured{}, map[string]bool{}
 	w.failures, w.inFlight = map[string]*plan.Failure{}, map[string]*plan.Step{}
 	w.loading = true
+	w.seen = map[string]uint64{}
+}
+
+// died is how the plane dies in the middle of a round.
+type died struct{}
+
+// spend is one durable deed of the plane.
+func (w *world) spend() {
+	if w.fuse == 0 {
+		return
+	}
+	if w.fuse--; w.fuse == 0 {
+		panic(died{})
+	}
 }
 
 func (w *world) full(name string) string {
@@ -129,14 +170,15 @@ func (w *world) copyIn(u *worldUnit) *unstructured.Unstructured {
 func (w *world) input(o *federated.Object) plan.Input {
 	in := plan.Input{
 		Object: o, Plane: planeID, Hold: w.hold, TargetNamespaced: true,
-		Target: schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"},
+		Target:       schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"},
+		Abandonments: w.abandonments, NamespaceObject: w.admitted,
 	}
 	for _, name := range sortedKeys(w.units) {
 		u := w.units[name]
 		full := w.full(name)
 		m := w.members[u.member]
 		pu := plan.Unit{
-			Name: full, Member: u.member, MemberNamespace: w.namespaceOf(u), Labels: u.labels, Problem: u.problem,
+			Name: full, Member: u.member, MemberID: m.id, MemberNamespace: w.namespaceOf(u), Labels: w.labelsOf(u), Problem: u.problem,
 			InFlight: w.inFlight[full] != nil, Failure: w.failures[full],
 		}
 		switch {
@@ -147,7 +189,7 @@ func (w *world) input(o *federated.Object) plan.Input {
 		case w.loading:
 			pu.Loading = true
 		default:
-			there := w.copyIn(u)
+			there := w.shown(u)
 			if there != nil && there.GetLabels()[wellknown.ManagedLabel] == "true" { // all that the watch shows
 				pu.Observed = there
 				delete(w.sights, full)
@@ -163,6 +205,40 @@ func (w *world) input(o *federated.Object) plan.Input {
 	return in
 }
 
+// labelsOf are a unit's labels as selectors see them.
+func (w *world) labelsOf(u *worldUnit) map[string]string {
+	labels := maps.Clone(u.labels)
+	if w.topology != topology.TypeCluster {
+		labels[wellknown.TopologyTypeLabel], labels[wellknown.TopologyNamespaceLabel], labels[wellknown.TopologyUnitLabel] = w.topology, namespace, u.name
+	}
+	return labels
+}
+
+// shown is what the watch shows of a unit: what is there, or what was there before. What the process has seen already it
+// does not see older again.
+func (w *world) shown(u *worldUnit) *unstructured.Unstructured {
+	there := w.copyIn(u)
+	if !w.lag || w.late == nil || w.late.IntN(5) != 0 {
+		return there
+	}
+	before := w.members[u.member].previous[w.namespaceOf(u)]
+	if seen := w.seen[w.full(u.name)]; versionOf(before) >= seen && (before != nil || versionOf(there) > seen) {
+		return before
+	}
+	return there
+}
+
+func versionOf(u *unstructured.Unstructured) uint64 {
+	if u == nil {
+		return 0
+	}
+	v, err := strconv.ParseUint(u.GetResourceVersion(), 10, 64)
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
 // compute is the carrier's: it fetches contents until nothing is missing.
 func (w *world) compute(in plan.Input) plan.Plan {
 	for {
@@ -171,8 +247,16 @@ func (w *world) compute(in plan.Input) plan.Plan {
 		if watched {
 			before, _ = json.Marshal(in)
 		}
-		p := plan.Compute(in)
-		if watched {
+		var p plan.Plan
+		if w.tamper != nil {
+			in.Object = federated.Read(w.object.DeepCopy())
+			w.tamper(&in, nil)
+			p = plan.Compute(in)
+			w.tamper(&in, &p)
+		} else {
+			p = plan.Compute(in)
+		}
+		if watched && w.tamper == nil {
 			if after, _ = json.Marshal(in); string(after) != string(before) {
 				w.violation("the input was changed:\n%s\n%s", before, after)
 			}
@@ -200,6 +284,16 @@ func (w *world) round() (moved bool) {
 	if w.object == nil {
 		return false
 	}
+	defer func() {
+		if p := recover(); p != nil {
+			if _, ok := p.(died); !ok {
+				panic(p)
+			}
+			w.deeds = append(w.deeds, "the plane dies, and starts again")
+			w.restart()
+			moved = true
+		}
+	}()
 	answered := w.endLate()
 	o := federated.Read(w.object.DeepCopy())
 	if o.Deleting && !o.HasFinalizer {
@@ -209,10 +303,13 @@ func (w *world) round() (moved bool) {
 	loaded := w.loading // that a member has been read is an event
 	p := w.compute(w.input(o))
 	if p.AddFinalizer {
+		w.spend()
 		w.object.SetFinalizers([]string{wellknown.SyncFinalizer})
 		o.HasFinalizer = true
 	}
-	for r, c := range p.Record {
+	for _, r := range sortedKeys(p.Record) {
+		c := p.Record[r]
+		w.spend()
 		w.revisions[r] = federated.Content{Template: runtime.DeepCopyJSON(c.Template), Overrides: c.Overrides}
 	}
 	in := report.Input{Object: o, Plan: &p, Now: "2026-11-21T12:00:00Z", CollectStatus: true}
@@ -220,6 +317,7 @@ func (w *world) round() (moved bool) {
 		if e, admitted := report.Admitted(in); admitted {
 			w.events = append(w.events, e)
 		}
+		w.spend()
 		w.writeStatus(report.Intent(in))
 		in.Object = federated.Read(w.object.DeepCopy())
 	}
@@ -235,6 +333,7 @@ func (w *world) commit(in report.Input) (moved bool) {
 		w.restart()
 		return true
 	}
+	w.spend()
 	if in.Object.Deleting && in.Plan.Finished(in.Results) {
 		w.object = nil
 		w.deeds = append(w.deeds, "the federated object is gone")
@@ -296,6 +395,9 @@ func (w *world) writeStatus(status map[string]any) bool {
 
 // rest runs the plane until nothing moves.
 func (w *world) rest() {
+	lagging := w.lag
+	w.lag = false
+	defer func() { w.lag = lagging }()
 	for range 60 {
 		if !w.round() && !w.waiting() {
 			return
@@ -315,6 +417,7 @@ func (w *world) do(p *plan.Plan) map[string]plan.Result {
 			}
 			continue
 		}
+		w.spend()
 		switch {
 		case w.members[s.Member].hangs:
 			w.inFlight[s.Unit] = s
@@ -369,6 +472,7 @@ func (w *world) perform(s *plan.Step) plan.Result {
 		if r.Outcome == plan.Found {
 			w.sights[s.Unit] = r.Object
 		}
+		w.seen[s.Unit] = max(w.seen[s.Unit], versionOf(r.Object))
 	}
 	w.tellResult(s, r)
 	return r
@@ -408,7 +512,7 @@ func (m *worldMember) call(w *world, s *plan.Step) plan.Result {
 		going.Object["metadata"].(map[string]any)["deletionTimestamp"] = "2026-11-21T12:00:00Z"
 		return plan.Result{Outcome: plan.Done, Object: m.store(w, s.Namespace, going).DeepCopy()}
 	}
-	delete(m.objects, s.Namespace)
+	m.put(s.Namespace, nil)
 	return plan.Result{Outcome: plan.Gone}
 }
 
@@ -446,7 +550,7 @@ func (m *worldMember) store(w *world, ns string, u *unstructured.Unstructured) *
 	}
 	u.Object["status"] = map[string]any{"observedGeneration": u.GetGeneration()}
 	u.SetResourceVersion(strconv.Itoa(w.counter))
-	m.objects[ns] = u
+	m.put(ns, u)
 	return u
 }
 
