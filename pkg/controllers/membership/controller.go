@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -61,12 +62,24 @@ func orElse[T comparable](v *T, value T) {
 	}
 }
 
+// Health is what of Options may change while members are watched over.
+type Health struct {
+	Period, Timeout                    time.Duration
+	FailureThreshold, SuccessThreshold int
+}
+
+// with is the options with another way of watching over members.
+func (o Options) with(h Health) Options {
+	o.Period, o.Timeout, o.FailureThreshold, o.SuccessThreshold = h.Period, h.Timeout, h.FailureThreshold, h.SuccessThreshold
+	return o.withDefaults()
+}
+
 // Controller keeps the fleet and the status of physical KubeFedClusters.
 type Controller struct {
 	client   client.Client
 	fleet    *member.Fleet
 	recorder events.EventRecorder
-	opts     Options
+	opts     atomic.Pointer[Options]
 	changed  chan event.GenericEvent
 
 	mu      sync.Mutex
@@ -77,11 +90,24 @@ type Controller struct {
 // New returns a controller that keeps fleet. Its probers live as long as the fleet.
 func New(c client.Client, fleet *member.Fleet, recorder events.EventRecorder, opts Options) *Controller {
 	ctl := &Controller{
-		client: c, fleet: fleet, recorder: recorder, opts: opts.withDefaults(),
+		client: c, fleet: fleet, recorder: recorder,
 		changed: make(chan event.GenericEvent, 64), probers: map[string]*prober{}, seen: map[string]bool{},
 	}
+	opts = opts.withDefaults()
+	ctl.opts.Store(&opts)
 	fleet.OnSuspicion(ctl.suspect)
 	return ctl
+}
+
+// SetHealth changes how members are watched over, from now on and for all of them. Zero values are the defaults.
+func (c *Controller) SetHealth(h Health) {
+	opts := c.opts.Load().with(h)
+	c.opts.Store(&opts)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range c.probers {
+		p.kick() // it may be in the middle of a longer pause than there is now
+	}
 }
 
 // SetupWithManager makes mgr run the controller.
@@ -170,7 +196,7 @@ func (c *Controller) engage(name string, config member.Config) (result, bool) {
 		p.stop()
 	}
 	c.fleet.Engage(name, config)
-	c.probers[name] = startProber(c.fleet.Context(), c.fleet, name, config, c.opts, c.tell)
+	c.probers[name] = startProber(c.fleet.Context(), c.fleet, name, config, c.opts.Load, c.tell)
 	return result{}, false
 }
 

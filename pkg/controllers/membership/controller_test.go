@@ -149,7 +149,7 @@ func TestAHealthyMemberIsReadyAndConnectedAndThenNothingIsWritten(t *testing.T) 
 func TestALostMemberIsNoticedLongBeforeItsPeriodAndItsReturnToo(t *testing.T) {
 	s := membertest.New(t)
 	p := newPlane(t)
-	p.ctl.opts.Period, p.ctl.opts.Timeout = time.Hour, 500*time.Millisecond
+	p.ctl.opts.Load().Period, p.ctl.opts.Load().Timeout = time.Hour, 500*time.Millisecond
 	p.register("a", s.URL, s.CA(), membertest.Token)
 	p.becomes("a", isReady)
 	s.Freeze()
@@ -170,7 +170,7 @@ func TestALostMemberIsNoticedLongBeforeItsPeriodAndItsReturnToo(t *testing.T) {
 func TestFailuresBelowTheThresholdAreNotTold(t *testing.T) {
 	s := membertest.New(t)
 	p := newPlane(t)
-	p.ctl.opts.FailureThreshold = 1000
+	p.ctl.opts.Load().FailureThreshold = 1000
 	p.register("a", s.URL, s.CA(), membertest.Token)
 	p.becomes("a", isReady)
 	asked := s.Requests("/healthz")
@@ -260,4 +260,24 @@ func TestAMemberThatIsDeletedIsForgotten(t *testing.T) {
 	if n := s.Requests("/healthz"); n > asked+1 {
 		t.Fatalf("a deleted member was asked %d times", n-asked)
 	}
+}
+
+func TestHowMembersAreWatchedOverChangesWithoutARestart(t *testing.T) {
+	s := membertest.New(t)
+	p := newPlane(t)
+	rarely := Health{Period: time.Hour, Timeout: 5 * time.Second, FailureThreshold: 1, SuccessThreshold: 1}
+	p.ctl.SetHealth(rarely)
+	p.register("a", s.URL, s.CA(), membertest.Token)
+	p.becomes("a", isReady)
+	asked := s.Requests("/healthz")
+	time.Sleep(300 * time.Millisecond)
+	if n := s.Requests("/healthz"); n != asked {
+		t.Fatalf("a member that is asked once an hour was asked %d times more", n-asked)
+	}
+	often := rarely
+	often.Period = 20 * time.Millisecond
+	p.ctl.SetHealth(often)
+	p.eventually("the member is asked often, though its pause was an hour", func() bool { return s.Requests("/healthz") > asked+5 })
+	s.Close()
+	p.becomes("a", isOffline)
 }

@@ -15,7 +15,7 @@ import (
 type prober struct {
 	name   string
 	config member.Config
-	opts   Options
+	opts   func() *Options // as they are now
 	fleet  *member.Fleet
 	tell   func(name string)
 
@@ -31,7 +31,7 @@ type prober struct {
 }
 
 // startProber starts asking. tell is called when what the member is said to be has changed.
-func startProber(ctx context.Context, fleet *member.Fleet, name string, config member.Config, opts Options, tell func(string)) *prober {
+func startProber(ctx context.Context, fleet *member.Fleet, name string, config member.Config, opts func() *Options, tell func(string)) *prober {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &prober{name: name, config: config, opts: opts, fleet: fleet, tell: tell, cancel: cancel, kicked: make(chan struct{}, 1)}
 	go p.run(ctx)
@@ -62,7 +62,7 @@ func (p *prober) kick() {
 }
 
 func (p *prober) run(ctx context.Context) {
-	pool, err := member.NewTransport(ctx, p.name, p.config, p.opts.Member)
+	pool, err := member.NewTransport(ctx, p.name, p.config, p.opts().Member)
 	if err != nil {
 		p.heard(result{reason: ReasonConfigMalformed, message: err.Error()})
 		return
@@ -76,7 +76,7 @@ func (p *prober) run(ctx context.Context) {
 	base := strings.TrimSuffix(p.config.REST.Host, "/")
 	for {
 		begun := time.Now()
-		r := probe(ctx, client, base, p.opts.Timeout)
+		r := probe(ctx, client, base, p.opts().Timeout)
 		if ctx.Err() != nil {
 			return
 		}
@@ -94,7 +94,7 @@ func (p *prober) run(ctx context.Context) {
 func (p *prober) heard(r result) health {
 	p.mu.Lock()
 	before := p.health
-	p.health = before.next(r, Thresholds{Failure: p.opts.FailureThreshold, Success: p.opts.SuccessThreshold})
+	p.health = before.next(r, Thresholds{Failure: p.opts().FailureThreshold, Success: p.opts().SuccessThreshold})
 	after := p.health
 	p.mu.Unlock()
 	if before.known && before.told == after.told {
@@ -116,7 +116,7 @@ func (p *prober) heard(r result) health {
 // pause. A suspicion brings it forward, but not below the suspicion period: a member
 // that is slow, and therefore suspected all the time, must not be asked all the time.
 func (p *prober) wait(ctx context.Context, asked time.Time, h health) bool {
-	pause := h.pause(p.opts)
+	pause := h.pause(*p.opts())
 	pause -= rand.N(pause/10 + 1) // members must not be asked in step
 	timer := time.NewTimer(time.Until(asked.Add(pause)))
 	defer timer.Stop()
@@ -127,7 +127,7 @@ func (p *prober) wait(ctx context.Context, asked time.Time, h health) bool {
 		return true
 	case <-p.kicked:
 	}
-	timer.Reset(time.Until(asked.Add(min(p.opts.SuspicionPeriod, pause))))
+	timer.Reset(time.Until(asked.Add(min(p.opts().SuspicionPeriod, pause))))
 	select {
 	case <-ctx.Done():
 		return false
