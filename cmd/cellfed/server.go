@@ -3,17 +3,20 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"k8s.io/client-go/rest"
+	cliflag "k8s.io/component-base/cli/flag"
 	logsapi "k8s.io/component-base/logs/api/v1"
 	"k8s.io/klog/v2"
 
 	configv1alpha1 "github.com/cellfed/cellfed/pkg/apis/config/v1alpha1"
 	"github.com/cellfed/cellfed/pkg/apiserver"
+	"github.com/cellfed/cellfed/pkg/features"
 	"github.com/cellfed/cellfed/pkg/host"
 )
 
@@ -26,6 +29,7 @@ type serverFlags struct {
 	securePort  int32
 	storage     string
 	controllers []string
+	gates       map[string]bool
 	verbosity   uint32
 }
 
@@ -60,6 +64,8 @@ func (f *serverFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.storage, "storage", "", "database as a URL, like sqlite:///var/lib/cellfed/state.db (default: SQLite in the data directory)")
 	fs.StringSliceVar(&f.controllers, "controllers", []string{configv1alpha1.AllComponents},
 		"parts to run: * is all of them, name switches one on, -name switches one off; parts: "+strings.Join(partNames(), ", "))
+	fs.Var(cliflag.NewMapStringBool(&f.gates), "feature-gates",
+		"features to switch on or off, as in A=true,B=false; each named here wins over the file: "+strings.Join(features.Names(), ", "))
 	fs.Uint32VarP(&f.verbosity, "v", "v", 0, "how much to log; 0 leaves out what libraries tell unasked")
 }
 
@@ -82,7 +88,16 @@ func (f *serverFlags) configuration(fs *pflag.FlagSet) (*configv1alpha1.CellFedC
 		"secure-port":  func() { c.SecurePort = &f.securePort },
 		"storage":      func() { c.Storage = f.storage },
 		"controllers":  func() { c.Components = f.controllers },
-		"v":            func() { c.Logging.Verbosity = logsapi.VerbosityLevel(f.verbosity) },
+		"feature-gates": func() {
+			gates := maps.Clone(f.gates)
+			for name, on := range c.FeatureGates {
+				if _, said := gates[name]; !said {
+					gates[name] = on
+				}
+			}
+			c.FeatureGates = gates
+		},
+		"v": func() { c.Logging.Verbosity = logsapi.VerbosityLevel(f.verbosity) },
 	} {
 		if fs.Changed(name) {
 			set()

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cellfed/cellfed/pkg/features"
 )
 
 const header = "apiVersion: config.cellfed.io/v1alpha1\nkind: CellFedConfiguration\n"
@@ -92,6 +94,7 @@ func TestAValueIsRefusedAtItsPathWhen(t *testing.T) {
 		"the timeout is negative":             {"clusterHealthCheck: {timeout: -1s}", "clusterHealthCheck.timeout: Invalid value"},
 		"the failure threshold is nothing":    {"clusterHealthCheck: {failureThreshold: 0}", "clusterHealthCheck.failureThreshold: Invalid value"},
 		"the success threshold is nothing":    {"clusterHealthCheck: {successThreshold: 0}", "clusterHealthCheck.successThreshold: Invalid value"},
+		"a feature gate is unknown":           {"featureGates: {PlacementMaks: false}", "featureGates[PlacementMaks]: Unsupported value"},
 		"the log format is unknown":           {"logging: {format: poem}", "logging.format: Invalid value"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -109,6 +112,18 @@ func TestAValueIsRefusedAtItsPathWhen(t *testing.T) {
 				t.Errorf("errors are %v, want just one with %q", errs, tc.want)
 			}
 		})
+	}
+}
+
+func TestAnUnknownFeatureGateIsRefusedWithTheGatesThereAre(t *testing.T) {
+	c := &CellFedConfiguration{DataDir: "/d", FeatureGates: map[string]bool{"Nonsense": true, "PlacementMask": false}}
+	SetDefaults(c)
+	errs := Validate(c, nil)
+	if len(errs) != 1 || !strings.Contains(errs[0].Error(), `"PlacementMask"`) || !strings.Contains(errs[0].Error(), `"Topologies"`) {
+		t.Errorf("errors are %v", errs)
+	}
+	if c.Gates().Enabled(features.PlacementMask) || !c.Gates().Enabled(features.Topologies) {
+		t.Errorf("gates are %q", c.Gates())
 	}
 }
 

@@ -34,6 +34,11 @@ type CellFedConfiguration struct {
 	// them, "name" switches one on, "-name" switches one off. Default: ["*"].
 	Components []string `json:"components,omitempty"`
 
+	// FeatureGates switches features on and off by name. A gate that is not
+	// mentioned is as its default says, and a KubeFedConfig may say otherwise
+	// while the plane runs.
+	FeatureGates map[string]bool `json:"featureGates,omitempty"`
+
 	// Propagation tunes how federated objects are brought to members.
 	Propagation PropagationConfiguration `json:"propagation,omitempty"`
 

@@ -3,12 +3,15 @@ package v1alpha1
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	logsapi "k8s.io/component-base/logs/api/v1"
+
+	"github.com/cellfed/cellfed/pkg/features"
 )
 
 // clusterTopology is the topology type that needs no configuration: members
@@ -33,6 +36,7 @@ func Validate(c *CellFedConfiguration, known []string) field.ErrorList {
 	}
 	errs = append(errs, validateTopologyTypes(c.TopologyTypes, field.NewPath("topologyTypes"))...)
 	errs = append(errs, validateComponents(c.Components, known, field.NewPath("components"))...)
+	errs = append(errs, validateFeatureGates(c.FeatureGates, field.NewPath("featureGates"))...)
 	errs = append(errs, atLeastOne(*c.Propagation.Concurrency, field.NewPath("propagation", "concurrency"))...)
 	errs = append(errs, validateHealthCheck(&c.ClusterHealthCheck, field.NewPath("clusterHealthCheck"))...)
 	errs = append(errs, logsapi.Validate(&c.Logging, nil, field.NewPath("logging"))...)
@@ -74,6 +78,17 @@ func validateComponents(components, known []string, path *field.Path) field.Erro
 	return errs
 }
 
+func validateFeatureGates(gates map[string]bool, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	known := features.Names()
+	for _, name := range sets.List(sets.KeySet(gates)) {
+		if !slices.Contains(known, name) {
+			errs = append(errs, field.NotSupported(path.Key(name), name, known))
+		}
+	}
+	return errs
+}
+
 func validateHealthCheck(h *ClusterHealthCheckConfiguration, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if h.Period.Duration <= 0 {
@@ -92,6 +107,12 @@ func atLeastOne(v int32, path *field.Path) field.ErrorList {
 		return field.ErrorList{field.Invalid(path, v, "must be at least 1")}
 	}
 	return nil
+}
+
+// Gates are the feature gates of a valid configuration.
+func (c *CellFedConfiguration) Gates() features.Gates {
+	gates, _ := features.Gates{}.WithAll(c.FeatureGates) // Validate has told of unknown names
+	return gates
 }
 
 // Enabled tells whether the component called name is on. A mention of its own

@@ -28,6 +28,13 @@ func (in *CellFedConfiguration) DeepCopyInto(out *CellFedConfiguration) {
 		*out = make([]string, len(*in))
 		copy(*out, *in)
 	}
+	if in.FeatureGates != nil {
+		in, out := &in.FeatureGates, &out.FeatureGates
+		*out = make(map[string]bool, len(*in))
+		for key, val := range *in {
+			(*out)[key] = val
+		}
+	}
 	in.Propagation.DeepCopyInto(&out.Propagation)
 	in.ClusterHealthCheck.DeepCopyInto(&out.ClusterHealthCheck)
 	in.Logging.DeepCopyInto(&out.Logging)
