@@ -60,6 +60,8 @@ type Input struct {
 	Now string
 	// CollectStatus copies the members' own status.
 	CollectStatus bool
+	// Health judges the health of the members' copies.
+	Health bool
 }
 
 // Event is a change worth telling.
@@ -71,7 +73,7 @@ type Event struct {
 // Status is the status to write, in cluster form, and the events that follow from what it changes.
 func Status(in Input) (map[string]any, []Event) {
 	entries := make([]federated.UnitStatus, 0, len(in.Plan.Steps))
-	t := tally{}
+	t := tally{judged: in.Health}
 	for i := range in.Plan.Steps {
 		step := &in.Plan.Steps[i]
 		result := in.Results[step.Unit]
@@ -82,7 +84,9 @@ func Status(in Input) (map[string]any, []Event) {
 		entries = append(entries, e)
 		t.count(step, e)
 	}
-	conditions, events := in.conditions(t)
+	list, events := in.conditions(t)
+	conditions := encodeConditions(list)
+	fit(entries, in.Object.Status, conditions)
 	return encode(in.Object.Generation, entries, conditions, t), events
 }
 
@@ -109,9 +113,14 @@ func Intent(in Input) map[string]any {
 		entries[i].Inventory = true
 		entries[i].Cluster, entries[i].MemberNamespace, entries[i].ClusterID = place[name].Member, place[name].MemberNamespace, place[name].MemberID
 	}
-	conditions := replace(in.Object.Status.Conditions, in.condition(Propagation, "False", ReasonPropagating,
-		fmt.Sprintf("being placed in %s", few(in.Plan.Intent))))
-	t := tally{}
+	placing := fmt.Sprintf("being placed in %s", few(in.Plan.Intent))
+	list := replace(in.Object.Status.Conditions, in.condition(Propagation, "False", ReasonPropagating, placing))
+	if in.Health {
+		list = replace(list, in.condition(Healthy, "False", ReasonNotAsAsked, placing))
+	}
+	conditions := encodeConditions(list)
+	fit(entries, in.Object.Status, conditions)
+	t := tally{judged: in.Health}
 	for i := range in.Plan.Steps {
 		step := &in.Plan.Steps[i]
 		if before, known := in.Object.Status.Unit(step.Unit); known || step.Placed {
@@ -148,6 +157,7 @@ func entry(in Input, step *plan.Step, result plan.Result) federated.UnitStatus {
 		Generation: before.Generation, Revision: before.Revision, Version: before.Version,
 		Inventory: before.Inventory || intended(in.Plan, step.Unit), RemoteStatus: before.RemoteStatus,
 		Cluster: before.Cluster, MemberNamespace: before.MemberNamespace, ClusterID: before.ClusterID, Behind: step.Behind,
+		RemoteStatusOmitted: before.RemoteStatusOmitted,
 	}
 	if in.Object.Deleting && before.Name == "" {
 		e.Inventory = true // no record told of it, and it may hold a copy: from now on it is asked for
@@ -178,11 +188,12 @@ func entry(in Input, step *plan.Step, result plan.Result) federated.UnitStatus {
 			e.ClusterID = step.MemberID // it was not known when the unit was recorded
 		}
 		e.Generation = seen.GetGeneration()
-		e.RemoteStatus = nil
+		e.RemoteStatus, e.RemoteStatusOmitted = nil, ""
 		if in.CollectStatus {
-			e.RemoteStatus = remoteStatus(seen)
+			e.RemoteStatus, e.RemoteStatusOmitted = remoteStatus(seen)
 		}
 	}
+	in.judge(&e, before, step, result, seen)
 	if e.Inventory && e.Cluster == "" {
 		e.Cluster, e.MemberNamespace, e.ClusterID = step.Member, step.MemberNamespace, step.MemberID
 	}
@@ -204,6 +215,8 @@ type tally struct {
 	open                  []string // writable units that are not as asked, with their codes
 	waiting               int      // how many of them only because a member has not answered yet
 	stopped               string
+	judged                bool // whether health is told
+	ailing
 }
 
 func (t *tally) count(step *plan.Step, e federated.UnitStatus) {
@@ -219,6 +232,7 @@ func (t *tally) count(step *plan.Step, e federated.UnitStatus) {
 	if e.Code == plan.CodeOnHold {
 		t.stopped = e.Message
 	}
+	t.ailing.count(step, e)
 	if !step.Held && e.Code != "" {
 		t.open = append(t.open, fmt.Sprintf("%s: %s", e.Name, e.Code))
 		if e.Code == plan.CodePending {
@@ -249,6 +263,11 @@ func (in Input) conditions(t tally) ([]federated.Condition, []Event) {
 		now = now[:1] // what the mask holds is not known, and stays as it was said
 	}
 	conditions := o.Status.Conditions
+	if in.Health {
+		now = append(now, in.healthy(t))
+	} else {
+		conditions = without(conditions, Healthy)
+	}
 	var events []Event
 	for _, c := range now {
 		if e, worth := change(o.Status, c); worth {
@@ -297,6 +316,8 @@ func change(before federated.Status, now federated.Condition) (Event, bool) {
 		return Event{}, false
 	}
 	switch {
+	case now.Type == Healthy:
+		return healthChange(was, now)
 	case now.Type == Propagation && now.Status == "True":
 		if !known || was.Reason == ReasonPropagating {
 			return Event{}, false
@@ -335,10 +356,10 @@ func few(units []string) string {
 }
 
 // remoteStatus is the member's own status, unless it would make the federated object one that cannot be listed.
-func remoteStatus(seen *unstructured.Unstructured) map[string]any {
-	if federated.Deeper(seen.Object["status"], federated.MaxDepth) {
-		return nil
+func remoteStatus(seen *unstructured.Unstructured) (status map[string]any, omitted string) {
+	status, _ = seen.Object["status"].(map[string]any)
+	if federated.Deeper(status, federated.MaxDepth) {
+		return nil, "all: nested too deeply"
 	}
-	status, _, _ := unstructured.NestedMap(seen.Object, "status")
-	return status
+	return status, ""
 }
