@@ -2,6 +2,9 @@ package federated
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
@@ -25,4 +28,22 @@ func ReadDeleteOptions(raw string) (metav1.DeleteOptions, error) {
 		}
 	}
 	return metav1.DeleteOptions{GracePeriodSeconds: all.GracePeriodSeconds, PropagationPolicy: all.PropagationPolicy, Preconditions: all.Preconditions}, nil
+}
+
+// deleteOptionFields are the fields of DeleteOptions.
+var deleteOptionFields = []string{"kind", "apiVersion", "gracePeriodSeconds", "preconditions", "orphanDependents", "propagationPolicy", "dryRun",
+	"ignoreStoreReadErrorWithClusterBreakingPotential"}
+
+// UnknownDeleteOptions finds what is no field of DeleteOptions: a mistyped policy deletes what should have been kept.
+func UnknownDeleteOptions(raw string) error {
+	var fields map[string]any
+	if err := utiljson.Unmarshal([]byte(raw), &fields); err != nil {
+		return fmt.Errorf("is no object: %w", err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if !slices.Contains(deleteOptionFields, name) {
+			return fmt.Errorf("DeleteOptions have no field %s: they have %s", name, strings.Join(deleteOptionFields[2:6], ", "))
+		}
+	}
+	return nil
 }

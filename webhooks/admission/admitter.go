@@ -107,7 +107,7 @@ func passes(req *Request) bool {
 		return false
 	}
 	return req.Old == nil || reflect.DeepEqual(req.Old.Object["spec"], req.Object.Object["spec"]) &&
-		reflect.DeepEqual(req.Old.GetLabels(), req.Object.GetLabels())
+		reflect.DeepEqual(req.Old.GetLabels(), req.Object.GetLabels()) && !deleteOptionsChanged(req)
 }
 
 // warnUnchanged warns where somebody meant to change a spec and did not.

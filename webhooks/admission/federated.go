@@ -46,6 +46,7 @@ func (a *Admitter) judgeFederated(obj *unstructured.Unstructured, t TypeFacts) [
 	v := read(obj)
 	faults := append(a.judgeType(v.topologyType, specPath.Child("topologyType"), true), v.faults...)
 	faults = append(faults, judgeTemplate(obj.GetKind(), v.template, t)...)
+	faults = append(faults, judgeMetadata(obj, t)...)
 	return append(faults, v.judgeOverrides()...)
 }
 
