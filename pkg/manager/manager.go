@@ -183,10 +183,13 @@ func (a *assembly) watchTopology(ctx context.Context) error {
 		tell func(client.Object)
 	}{
 		{&topologyv1alpha1.Unit{}, func(o client.Object) { a.propagation.UnitChanged(o.GetNamespace()) }},
+		{&corev1.Namespace{}, func(o client.Object) { a.propagation.UnitChanged(o.GetName()) }}, // its labels own what is in it
 		{&topologyv1alpha1.Abandonment{}, func(client.Object) { a.propagation.AbandonmentChanged() }},
 		{&corev1beta1.KubeFedCluster{}, func(o client.Object) {
 			if o.GetNamespace() == wellknown.FederationNamespace {
-				a.propagation.MemberChanged()
+				if m, ok := o.(*corev1beta1.KubeFedCluster); ok {
+					a.propagation.MemberChanged(m)
+				}
 			}
 		}},
 	} {

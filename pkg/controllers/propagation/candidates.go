@@ -13,24 +13,30 @@ import (
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
 	"github.com/cellfed/cellfed/pkg/federated"
 	"github.com/cellfed/cellfed/pkg/plan"
+	"github.com/cellfed/cellfed/pkg/tenancy"
 	"github.com/cellfed/cellfed/pkg/topology"
 )
 
-// candidates are the units that an object could be placed in.
-func (k *carrier) candidates(ctx context.Context, o *federated.Object) ([]plan.Unit, error) {
+// candidates are the units that an object could be placed in: those of its own tenant and workspace. This is where others'
+// end, before anything is selected and before any member is looked at: for the plan there is no such unit. unowned says
+// why it cannot be told whose the object is; then there are none.
+func (k *carrier) candidates(ctx context.Context, o *federated.Object) (units []plan.Unit, unowned *plan.Why, err error) {
+	who, unowned, err := k.owner(ctx, o)
+	if err != nil || unowned != nil {
+		return nil, unowned, err
+	}
 	members, err := k.members(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var units []plan.Unit
 	if o.TopologyType == topology.TypeCluster {
-		units = membersAsUnits(members, o)
-	} else if units, err = k.units(ctx, o, members); err != nil {
-		return nil, err
+		units = k.membersAsUnits(who, members, o)
+	} else if units, err = k.units(ctx, who, o, members); err != nil {
+		return nil, nil, err
 	}
 	// Caches list in no order, and equal facts must make equal plans.
 	sort.Slice(units, func(i, j int) bool { return units[i].Name < units[j].Name })
-	return units, nil
+	return units, nil, nil
 }
 
 // members are the physical members by name. They are the cache's own: read only.
@@ -46,21 +52,27 @@ func (k *carrier) members(ctx context.Context) (map[string]*corev1beta1.KubeFedC
 	return members, nil
 }
 
-// membersAsUnits are the units of topology "cluster": the physical members.
-func membersAsUnits(members map[string]*corev1beta1.KubeFedCluster, o *federated.Object) []plan.Unit {
+// membersAsUnits are the units of topology "cluster": the owner's own physical members.
+func (k *carrier) membersAsUnits(who tenancy.Tenant, members map[string]*corev1beta1.KubeFedCluster, o *federated.Object) []plan.Unit {
 	out := make([]plan.Unit, 0, len(members))
 	for name, m := range members {
+		if tenancy.Of(m.Labels) != who {
+			continue
+		}
 		u := plan.Unit{Name: name, Member: name, MemberID: m.Annotations[wellknown.ClusterIDAnnotation], MemberNamespace: o.Namespace, Labels: m.Labels}
 		if m.DeletionTimestamp != nil {
 			u.Problem = &plan.Why{Code: plan.CodeUnitNotReady, Message: fmt.Sprintf("member %s is being removed", name)}
+		}
+		if o.Namespace != "" && !(o.Deleting && tenancy.IsSystem(o.Namespace)) { // what was let in once may go
+			u.NotYours = k.notYours(who, m, o.Namespace)
 		}
 		out = append(out, u)
 	}
 	return out
 }
 
-// units are the units of the object's topology type in its namespace.
-func (k *carrier) units(ctx context.Context, o *federated.Object, members map[string]*corev1beta1.KubeFedCluster) ([]plan.Unit, error) {
+// units are the units of the object's topology type in its namespace, as far as they are the namespace's owner's.
+func (k *carrier) units(ctx context.Context, who tenancy.Tenant, o *federated.Object, members map[string]*corev1beta1.KubeFedCluster) ([]plan.Unit, error) {
 	list := &topologyv1alpha1.UnitList{}
 	if err := k.opts.Client.List(ctx, list, client.InNamespace(o.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing units of namespace %s: %w", o.Namespace, err)
@@ -74,7 +86,7 @@ func (k *carrier) units(ctx context.Context, o *federated.Object, members map[st
 		if unit.Spec.MemberNamespace == "" {
 			unit.Spec.MemberNamespace = unit.Namespace
 		}
-		if unit.Spec.TopologyType != o.TopologyType {
+		if unit.Spec.TopologyType != o.TopologyType || tenancy.Of(unit.Labels) != who {
 			continue
 		}
 		u := plan.Unit{
@@ -86,6 +98,7 @@ func (k *carrier) units(ctx context.Context, o *federated.Object, members map[st
 		}
 		if m := members[u.Member]; m != nil {
 			u.MemberID = m.Annotations[wellknown.ClusterIDAnnotation]
+			u.NotYours = k.notYours(who, m, u.MemberNamespace)
 		}
 		out = append(out, u)
 	}

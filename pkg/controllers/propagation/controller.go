@@ -3,6 +3,7 @@ package propagation
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/cellfed/cellfed/pkg/apply"
 	"github.com/cellfed/cellfed/pkg/member"
+	"github.com/cellfed/cellfed/pkg/tenancy"
 )
 
 // Type is a federated type that propagation carries.
@@ -31,6 +33,9 @@ type Type struct {
 	CollectStatus                   bool
 	// OnlyDeletions: objects that are being deleted are brought to their end, and nothing else is done.
 	OnlyDeletions bool
+	// PropagatingAnnotations and RetainedFields are the FederatedTypeConfig's: what of a copy is the template's and what
+	// the member's.
+	PropagatingAnnotations, RetainedFields []string
 }
 
 // Options are what propagation works with.
@@ -48,6 +53,8 @@ type Options struct {
 	Settled func(ctx context.Context) (bool, error)
 	// StrictNamespaces tells whether nothing is placed anew in namespaces without a FederatedNamespace (default: it is).
 	StrictNamespaces func() bool
+	// RequireGrants tells whether members that say nothing of tenants are closed to all that have one (default: not).
+	RequireGrants func() bool
 	// Workers per type (default 16).
 	Workers int
 	// HistoryLimit is how many revisions that nobody runs are kept per object (default 10).
@@ -64,6 +71,8 @@ type Controller struct {
 
 	mu    sync.Mutex
 	types map[string]*carrier
+	// accesses are who may use each member, as it was last told.
+	accesses map[string]tenancy.Access
 }
 
 // New returns a controller that carries no type yet.
@@ -77,7 +86,7 @@ func New(opts Options) *Controller {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	c := &Controller{opts: opts, ledger: apply.NewLedger(), types: map[string]*carrier{}}
+	c := &Controller{opts: opts, ledger: apply.NewLedger(), types: map[string]*carrier{}, accesses: map[string]tenancy.Access{}}
 	c.exec = apply.NewExecutor(c.ledger, c.wake, apply.Options{Now: opts.Now})
 	return c
 }
@@ -89,7 +98,7 @@ func (c *Controller) Start(ctx context.Context, t Type) error {
 	old := c.types[t.Name]
 	c.mu.Unlock()
 	if old != nil {
-		if old.typ == t {
+		if reflect.DeepEqual(old.typ, t) {
 			return nil
 		}
 		c.Stop(t.Name)

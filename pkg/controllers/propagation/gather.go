@@ -27,9 +27,10 @@ type gathered struct {
 func (k *carrier) gather(ctx context.Context, o *federated.Object) (gathered, error) {
 	g := gathered{input: plan.Input{Object: o, Plane: k.plane, Target: k.targetKind(), TargetNamespaced: k.typ.Namespaced}}
 	var err error
-	if g.input.Units, err = k.candidates(ctx, o); err != nil {
+	if g.input.Units, g.input.Unowned, err = k.candidates(ctx, o); err != nil {
 		return gathered{}, err
 	}
+	g.input.Hold = systemNamespace(o)
 	if g.input.Abandonments, err = k.abandonments(ctx); err != nil {
 		return gathered{}, err
 	}

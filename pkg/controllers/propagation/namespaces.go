@@ -258,7 +258,13 @@ func (k *carrier) occupants(ctx context.Context, namespace string, doomed []*pla
 		for _, o := range objects {
 			for _, step := range doomed {
 				if livesIn(o, step) {
-					found[step.Unit] = append(found[step.Unit], o.Kind+" "+o.Namespace+"/"+o.Name)
+					name := o.Kind + " " + o.Namespace + "/" + o.Name
+					if o.Namespace != namespace { // it may be another tenant's
+						name = "another namespace"
+					}
+					if !slices.Contains(found[step.Unit], name) {
+						found[step.Unit] = append(found[step.Unit], name)
+					}
 				}
 			}
 		}

@@ -54,12 +54,12 @@ func (k *carrier) record(ctx context.Context, key objectKey, stored *unstructure
 // still looks once more at the units that were just recorded. One that began to go while it was being recorded may not
 // be written: it was told that nobody needs it.
 func (k *carrier) still(ctx context.Context, o *federated.Object, p *plan.Plan) error {
-	now, err := k.candidates(ctx, o)
+	now, _, err := k.candidates(ctx, o)
 	if err != nil {
 		return err
 	}
 	for _, name := range p.Intent {
-		if !slices.ContainsFunc(now, func(u plan.Unit) bool { return u.Name == name && u.Problem == nil }) {
+		if !slices.ContainsFunc(now, func(u plan.Unit) bool { return u.Name == name && u.Problem == nil && u.NotYours == nil }) {
 			return errAgain
 		}
 	}

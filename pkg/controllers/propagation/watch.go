@@ -150,13 +150,6 @@ func (c *Controller) AbandonmentChanged() {
 	}
 }
 
-// MemberChanged enqueues the objects that a member's labels or removal concern: those of topology "cluster".
-func (c *Controller) MemberChanged() {
-	for _, k := range c.carriers() {
-		k.enqueueWhere(func(u *unstructured.Unstructured) bool { return topologyOf(u) == topology.TypeCluster }, nil)
-	}
-}
-
 // known waits until everything that plans are made of has been read once: the type's objects, the plane's caches, and
 // word of each member that there is.
 func (k *carrier) known(ctx context.Context) bool {
