@@ -80,6 +80,7 @@ type entry struct {
 	heard     bool
 	reason    string
 	message   string
+	identity  string  // who the cluster is, as far as it was found out; "" = it is not known
 	member    *Member // nil while not connected
 	kinds     map[schema.GroupVersionResource]struct{}
 }
@@ -177,6 +178,16 @@ func (f *Fleet) SetReachable(name string, ok bool, reason, message string) {
 	}
 }
 
+// Identify tells the fleet who the cluster behind a member is; "" = it is not known. It is what connections made from
+// then on say of themselves.
+func (f *Fleet) Identify(name, identity string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if e := f.entries[name]; e != nil {
+		e.identity = identity
+	}
+}
+
 // Context is the life of the fleet.
 func (f *Fleet) Context() context.Context { return f.ctx }
 
@@ -188,6 +199,7 @@ func (f *Fleet) connect(name string, e *entry) {
 		e.reachable, e.reason, e.message = false, ReasonMalformedConfig, err.Error()
 		return
 	}
+	m.identity = e.identity
 	e.member = m
 	for gvr := range e.kinds {
 		m.startView(gvr)

@@ -19,9 +19,10 @@ const maxDiscovery = 8 << 20
 
 // Member is one connection to a physical member.
 type Member struct {
-	fleet *Fleet
-	name  string
-	opts  Options
+	fleet    *Fleet
+	name     string
+	identity string
+	opts     Options
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -68,6 +69,9 @@ func (m *Member) end(cause *NotConnectedError) {
 // Name returns the member's name.
 func (m *Member) Name() string { return m.name }
 
+// Identity is who the cluster is that this connection was made to (Fleet.Identify); "" = it is not known.
+func (m *Member) Identity() string { return m.identity }
+
 // Context ends with the connection; its cause is a *NotConnectedError.
 func (m *Member) Context() context.Context { return m.ctx }
 
@@ -99,6 +103,14 @@ func (m *Member) startView(gvr schema.GroupVersionResource) *View {
 	m.views[gvr] = v
 	go v.run()
 	return v
+}
+
+// Opened returns the view of a kind if there is one, and starts none.
+func (m *Member) Opened(gvr schema.GroupVersionResource) (*View, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v := m.views[gvr]
+	return v, v != nil
 }
 
 func (m *Member) stopView(gvr schema.GroupVersionResource) {

@@ -47,6 +47,10 @@ const (
 	// kube-system, as it was when the plane first spoke to it.
 	ClusterIDAnnotation = "cellfed.io/member-uid"
 
+	// ClusterFinalizer on a physical KubeFedCluster stands until nothing of the plane may be left in the member, or the
+	// member was given up.
+	ClusterFinalizer = "cellfed.io/member"
+
 	// TopologyTypeLabel, TopologyNamespaceLabel and TopologyUnitLabel stand on the KubeFedClusters of units.
 	TopologyTypeLabel      = "topology.cellfed.io/type"
 	TopologyNamespaceLabel = "topology.cellfed.io/namespace"

@@ -43,6 +43,8 @@ type Options struct {
 	SuspicionPeriod, RecoveryPeriod time.Duration
 	// Member is how the prober's own connections are made.
 	Member member.Options
+	// InUse is asked before a member goes. Without it, members go when they are deleted.
+	InUse InUse
 }
 
 func (o Options) withDefaults() Options {
@@ -85,13 +87,15 @@ type Controller struct {
 	mu      sync.Mutex
 	probers map[string]*prober
 	seen    map[string]bool // members that have been reconciled at least once
+	// leftovers are what TellLeftovers said.
+	leftovers map[string]string
 }
 
 // New returns a controller that keeps fleet. Its probers live as long as the fleet.
 func New(c client.Client, fleet *member.Fleet, recorder events.EventRecorder, opts Options) *Controller {
 	ctl := &Controller{
 		client: c, fleet: fleet, recorder: recorder,
-		changed: make(chan event.GenericEvent, 64), probers: map[string]*prober{}, seen: map[string]bool{},
+		changed: make(chan event.GenericEvent, 64), probers: map[string]*prober{}, seen: map[string]bool{}, leftovers: map[string]string{},
 	}
 	opts = opts.withDefaults()
 	ctl.opts.Store(&opts)
@@ -116,9 +120,19 @@ func (c *Controller) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("membership").
 		For(&corev1beta1.KubeFedCluster{}, builder.WithPredicates(here)).
+		Watches(&corev1beta1.KubeFedCluster{}, handler.EnqueueRequestsFromMapFunc(c.twinsOf), builder.WithPredicates(here)).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(c.clustersOf), builder.WithPredicates(here)).
 		WatchesRawSource(source.Channel(c.changed, &handler.EnqueueRequestForObject{})).
 		Complete(c)
+}
+
+// twinsOf finds the other members that are the same cluster.
+func (c *Controller) twinsOf(ctx context.Context, cluster client.Object) []reconcile.Request {
+	var out []reconcile.Request
+	for _, name := range c.sameAs(ctx, cluster) {
+		out = append(out, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: cluster.GetNamespace(), Name: name}})
+	}
+	return out
 }
 
 // clustersOf finds the members that use a secret.
@@ -149,20 +163,41 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	} else if err != nil {
 		return reconcile.Result{}, fmt.Errorf("reading KubeFedCluster %s: %w", req.Name, err)
 	}
-	config, err := c.config(ctx, &cluster)
+	if err := c.guard(ctx, &cluster); apierrors.IsConflict(err) {
+		return reconcile.Result{RequeueAfter: conflictPause}, nil
+	} else if err != nil {
+		return reconcile.Result{}, err
+	}
+	holder, after, err := c.depart(ctx, &cluster)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	result, err := c.keep(ctx, &cluster, holder)
+	if after > 0 && (result.RequeueAfter == 0 || after < result.RequeueAfter) {
+		result.RequeueAfter = after
+	}
+	return result, err
+}
+
+// keep has the member probed and says how it is. holder is what keeps one that is being deleted.
+func (c *Controller) keep(ctx context.Context, cluster *corev1beta1.KubeFedCluster, holder string) (reconcile.Result, error) {
+	config, err := c.config(ctx, cluster)
 	var refused *member.ConfigError
 	switch {
 	case errors.As(err, &refused):
-		c.refuse(req.Name, refused)
-		return c.write(ctx, &cluster, malformed(refused))
+		c.refuse(cluster.Name, refused)
+		return c.write(ctx, cluster, malformed(refused), holder)
 	case err != nil:
 		return reconcile.Result{}, err
 	}
-	told, known := c.engage(req.Name, config)
+	told, known := c.engage(cluster.Name, config, cluster.Annotations[wellknown.ClusterIDAnnotation])
+	if told.pinning {
+		return c.pin(ctx, cluster)
+	}
 	if !known {
 		return reconcile.Result{}, nil // the prober's first result comes back as an event
 	}
-	return c.write(ctx, &cluster, told)
+	return c.write(ctx, cluster, told, holder)
 }
 
 func malformed(err *member.ConfigError) result {
@@ -183,20 +218,23 @@ func (c *Controller) config(ctx context.Context, cluster *corev1beta1.KubeFedClu
 	return member.ConfigFor(cluster, secret)
 }
 
-// engage makes sure that the member is probed under this configuration, and returns what is known of it.
-func (c *Controller) engage(name string, config member.Config) (result, bool) {
+// engage makes sure that the member is probed under this configuration, and returns what is known of it. Where another
+// configuration was in force, it stays so until the first probe has told whom the new one leads to.
+func (c *Controller) engage(name string, config member.Config, pinned string) (result, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.seen[name] = true
 	p := c.probers[name]
 	if p != nil && p.config.Equal(config) {
+		p.pin(pinned)
 		return p.told()
 	}
 	if p != nil {
 		p.stop()
+	} else {
+		c.fleet.Engage(name, config)
 	}
-	c.fleet.Engage(name, config)
-	c.probers[name] = startProber(c.fleet.Context(), c.fleet, name, config, c.opts.Load, c.tell)
+	c.probers[name] = startProber(c.fleet.Context(), c.fleet, name, config, pinned, c.opts.Load, c.tell)
 	return result{}, false
 }
 
@@ -219,6 +257,7 @@ func (c *Controller) forget(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.seen, name)
+	delete(c.leftovers, name)
 	if p := c.probers[name]; p != nil {
 		p.stop()
 		delete(c.probers, name)
@@ -227,12 +266,14 @@ func (c *Controller) forget(name string) {
 }
 
 // write writes the status if it says anything new, and tells of it.
-func (c *Controller) write(ctx context.Context, cluster *corev1beta1.KubeFedCluster, r result) (reconcile.Result, error) {
-	next, changed := nextStatus(cluster.Status, r, metav1.Now())
+func (c *Controller) write(ctx context.Context, cluster *corev1beta1.KubeFedCluster, r result, holder string) (reconcile.Result, error) {
+	beside := c.beside(ctx, cluster, r, holder)
+	next, changed := nextStatus(cluster.Status, r, metav1.Now(), beside...)
 	if !changed {
 		return reconcile.Result{}, nil
 	}
-	was := find(cluster.Status.Conditions, common.ClusterReady)
+	old := cluster.Status.Conditions
+	was := find(old, common.ClusterReady)
 	cluster.Status = next
 	switch err := c.client.Status().Update(ctx, cluster); {
 	case apierrors.IsNotFound(err):
@@ -241,6 +282,11 @@ func (c *Controller) write(ctx context.Context, cluster *corev1beta1.KubeFedClus
 		return reconcile.Result{RequeueAfter: conflictPause}, nil
 	case err != nil:
 		return reconcile.Result{}, fmt.Errorf("writing the status of KubeFedCluster %s: %w", cluster.Name, err)
+	}
+	for i := range beside {
+		if b := find(old, beside[i].Type); b == nil || b.Status != beside[i].Status || value(b.Reason) != value(beside[i].Reason) {
+			c.recorder.Eventf(cluster, nil, corev1.EventTypeWarning, string(beside[i].Type)+value(beside[i].Reason), "Probe", "%s", value(beside[i].Message))
+		}
 	}
 	if was != nil && (was.Status == corev1.ConditionTrue) == r.ok && value(was.Reason) == r.reason {
 		return reconcile.Result{}, nil

@@ -14,6 +14,8 @@ type result struct {
 	reachable       bool
 	reason, message string
 	version         string
+	// pinning: the member's identity was found out and is not recorded yet. Nothing is told of it before.
+	pinning bool
 }
 
 func (r result) sameAs(o result) bool {

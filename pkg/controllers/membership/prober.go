@@ -28,12 +28,16 @@ type prober struct {
 
 	mu     sync.Mutex
 	health health
+	pinned string   // who the member is, as it is recorded
+	who    identity // who it says it is, since it was last connected with
+	asked  time.Time
 }
 
-// startProber starts asking. tell is called when what the member is said to be has changed.
-func startProber(ctx context.Context, fleet *member.Fleet, name string, config member.Config, opts func() *Options, tell func(string)) *prober {
+// startProber starts asking. pinned is who the member is recorded to be; tell is called when what the member is said to
+// be has changed.
+func startProber(ctx context.Context, fleet *member.Fleet, name string, config member.Config, pinned string, opts func() *Options, tell func(string)) *prober {
 	ctx, cancel := context.WithCancel(ctx)
-	p := &prober{name: name, config: config, opts: opts, fleet: fleet, tell: tell, cancel: cancel, kicked: make(chan struct{}, 1)}
+	p := &prober{name: name, config: config, pinned: pinned, opts: opts, fleet: fleet, tell: tell, cancel: cancel, kicked: make(chan struct{}, 1)}
 	go p.run(ctx)
 	return p
 }
@@ -42,7 +46,56 @@ func startProber(ctx context.Context, fleet *member.Fleet, name string, config m
 func (p *prober) told() (result, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.health.told, p.health.known
+	r := p.standing()
+	return r, p.health.known && !r.pinning
+}
+
+// standing is what the probes so far, and who answered them, add up to. It is called with the lock held.
+func (p *prober) standing() result {
+	if !p.health.told.ok {
+		return p.health.told
+	}
+	return judge(p.health.told, p.pinned, p.who)
+}
+
+// identified returns who the member says it is.
+func (p *prober) identified() identity {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.who
+}
+
+// pin says who the member is recorded to be.
+func (p *prober) pin(uid string) {
+	p.mu.Lock()
+	same := p.pinned == uid
+	p.pinned = uid
+	known := p.health.known
+	p.mu.Unlock()
+	if !same && known {
+		p.speak()
+	}
+}
+
+// speak tells the fleet what the member is said to be. A new configuration takes the place of the old one only when it
+// is known whom it leads to.
+func (p *prober) speak() {
+	p.speaking.Lock()
+	defer p.speaking.Unlock()
+	if p.stopped {
+		return
+	}
+	p.mu.Lock()
+	r, who := p.standing(), p.who
+	p.mu.Unlock()
+	if !r.ok {
+		p.fleet.SetReachable(p.name, false, r.reason, r.message)
+	}
+	p.fleet.Identify(p.name, who.uid)
+	p.fleet.Engage(p.name, p.config)
+	if r.ok {
+		p.fleet.SetReachable(p.name, true, r.reason, r.message)
+	}
 }
 
 // stop ends the prober. Once it has returned, the fleet hears nothing of it.
@@ -64,7 +117,7 @@ func (p *prober) kick() {
 func (p *prober) run(ctx context.Context) {
 	pool, err := member.NewTransport(ctx, p.name, p.config, p.opts().Member)
 	if err != nil {
-		p.heard(result{reason: ReasonConfigMalformed, message: err.Error()})
+		p.heard(result{reason: ReasonConfigMalformed, message: err.Error()}, nil)
 		return
 	}
 	defer pool.Cut()
@@ -76,40 +129,68 @@ func (p *prober) run(ctx context.Context) {
 	base := strings.TrimSuffix(p.config.REST.Host, "/")
 	for {
 		begun := time.Now()
-		r := probe(ctx, client, base, p.opts().Timeout)
+		opts := p.opts()
+		r := probe(ctx, client, base, opts.Timeout)
+		var who *identity
+		if r.ok && p.doubtful(begun) {
+			w := whoIs(ctx, client, base, opts.Timeout)
+			who = &w
+		}
 		if ctx.Err() != nil {
 			return
 		}
 		if !r.ok {
 			pool.Cut() // the next attempt must not hang on a connection that died
 		}
-		h := p.heard(r)
+		h := p.heard(r, who)
 		if !p.wait(ctx, begun, h) {
 			return
 		}
 	}
 }
 
-// heard adds a result, and passes on what has changed by it.
-func (p *prober) heard(r result) health {
+// doubtful tells whether the member must be asked who it is: it was away, something broke, it is not said to be well,
+// or it was last asked long ago.
+func (p *prober) doubtful(now time.Time) bool {
 	p.mu.Lock()
-	before := p.health
-	p.health = before.next(r, Thresholds{Failure: p.opts().FailureThreshold, Success: p.opts().SuccessThreshold})
-	after := p.health
+	defer p.mu.Unlock()
+	return p.asked.IsZero() || now.Sub(p.asked) >= identityPeriod || !p.standing().ok
+}
+
+// heard adds a result, and who gave it if that was asked, and passes on what has changed by it.
+func (p *prober) heard(r result, who *identity) health {
+	p.mu.Lock()
+	before, known := p.standing(), p.health.known
+	opts := p.opts()
+	p.health = p.health.next(r, Thresholds{Failure: opts.FailureThreshold, Success: opts.SuccessThreshold})
+	switch {
+	case !r.ok:
+		p.asked = time.Time{} // it may be another one that answers next
+	case who != nil && (!who.silent || p.who == identity{} || !before.ok):
+		p.who, p.asked = *who, time.Now()
+	}
+	if !p.health.told.ok {
+		p.who = identity{}
+	}
+	after, h := p.standing(), p.health
 	p.mu.Unlock()
-	if before.known && before.told == after.told {
-		return after
+	if !after.pinning {
+		h.told = after
 	}
-	p.speaking.Lock()
-	stopped := p.stopped
-	if !stopped {
-		p.fleet.SetReachable(p.name, after.told.ok, after.told.reason, after.told.message)
+	if known && before == after {
+		return h
 	}
-	p.speaking.Unlock()
-	if !stopped {
+	p.speak()
+	if !p.isStopped() {
 		p.tell(p.name)
 	}
-	return after
+	return h
+}
+
+func (p *prober) isStopped() bool {
+	p.speaking.Lock()
+	defer p.speaking.Unlock()
+	return p.stopped
 }
 
 // wait waits until the next probe is due, counted from the beginning of the last: one that has timed out has had its
@@ -126,6 +207,9 @@ func (p *prober) wait(ctx context.Context, asked time.Time, h health) bool {
 	case <-timer.C:
 		return true
 	case <-p.kicked:
+		p.mu.Lock()
+		p.asked = time.Time{} // a broken watch may have been another cluster's coming
+		p.mu.Unlock()
 	}
 	timer.Reset(time.Until(asked.Add(min(p.opts().SuspicionPeriod, pause))))
 	select {

@@ -36,9 +36,11 @@ func condition(kind common.ClusterConditionType, status corev1.ConditionStatus, 
 }
 
 // nextStatus is the status after a result, and whether it says anything new. Times alone are nothing new.
-func nextStatus(old kubefedv1beta1.KubeFedClusterStatus, r result, now metav1.Time) (kubefedv1beta1.KubeFedClusterStatus, bool) {
+func nextStatus(old kubefedv1beta1.KubeFedClusterStatus, r result, now metav1.Time,
+	beside ...kubefedv1beta1.ClusterCondition,
+) (kubefedv1beta1.KubeFedClusterStatus, bool) {
 	next := *old.DeepCopy()
-	next.Conditions = conditionsOf(r)
+	next.Conditions = append(conditionsOf(r), beside...)
 	if r.version != "" {
 		next.KubernetesVersion = r.version
 	}

@@ -1,5 +1,5 @@
 // Package membertest is a member small enough for unit tests: a real HTTPS server that answers health, version,
-// discovery, lists and watches, and that can be made to misbehave in the ways members do.
+// who it is, discovery, lists and watches, and that can be made to misbehave in the ways members do.
 //
 // It knows nothing of writes: tests that write use real members. It must not be imported outside tests.
 package membertest
@@ -34,6 +34,7 @@ type Server struct {
 	kinds    map[schema.GroupVersionResource]*kind
 	frozen   chan struct{} // closed by Thaw; nil while the server answers
 	healthz  string
+	identity string
 	forbid   map[schema.GroupVersionResource]bool
 	requests map[string]int
 	watches  map[schema.GroupVersionResource]int
@@ -60,6 +61,7 @@ func New(t testing.TB) *Server {
 		requests: map[string]int{}, watches: map[schema.GroupVersionResource]int{},
 	}
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
+	s.identity = "uid-of-" + s.Listener.Addr().String()
 	s.EnableHTTP2 = true
 	s.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that do not trust it are what tests are about
 	s.StartTLS()
@@ -126,6 +128,13 @@ func (s *Server) SetHealth(body string) {
 	s.healthz = body
 }
 
+// SetIdentity sets the UID of the server's namespace kube-system; "" forbids reading it. A new server has one of its own.
+func (s *Server) SetIdentity(uid string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.identity = uid
+}
+
 // Put creates or updates an object.
 func (s *Server) Put(gvr schema.GroupVersionResource, namespace, name string, labels map[string]string) {
 	s.mu.Lock()
@@ -182,7 +191,7 @@ func (s *Server) Watches(gvr schema.GroupVersionResource) int {
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.requests[r.URL.Path]++
-	frozen, health := s.frozen, s.healthz
+	frozen, health, identity := s.frozen, s.healthz, s.identity
 	s.mu.Unlock()
 	if frozen != nil {
 		select {
@@ -201,6 +210,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusInternalServerError)
 		}
 		fmt.Fprint(w, health)
+	case r.URL.Path == "/api/v1/namespaces/kube-system" && identity == "":
+		status(w, http.StatusForbidden, metav1.StatusReasonForbidden)
+	case r.URL.Path == "/api/v1/namespaces/kube-system":
+		write(w, map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": "kube-system", "uid": identity}})
 	case r.URL.Path == "/version":
 		fmt.Fprint(w, `{"major":"1","minor":"36","gitVersion":"v1.36.3"}`)
 	default:
