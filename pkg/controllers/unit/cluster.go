@@ -61,11 +61,7 @@ func isOf(cluster *corev1beta1.KubeFedCluster, unit *topologyv1alpha1.Unit) bool
 }
 
 // keepCluster keeps the unit's KubeFedCluster as its member and its namespace say.
-func (c *Controller) keepCluster(ctx context.Context, unit *topologyv1alpha1.Unit, member *corev1beta1.KubeFedCluster) error {
-	var namespace corev1.Namespace
-	if err := c.client.Get(ctx, client.ObjectKey{Name: unit.Namespace}, &namespace); err != nil {
-		return fmt.Errorf("reading namespace %s: %w", unit.Namespace, err)
-	}
+func (c *Controller) keepCluster(ctx context.Context, unit *topologyv1alpha1.Unit, member *corev1beta1.KubeFedCluster, namespace *corev1.Namespace) error {
 	if err := c.keepSecret(ctx, member); err != nil {
 		return err
 	}
@@ -73,7 +69,8 @@ func (c *Controller) keepCluster(ctx context.Context, unit *topologyv1alpha1.Uni
 	if spec.SecretRef.Name != "" {
 		spec.SecretRef.Name = member.Name // the copy's
 	}
-	labels := labelsOf(unit, &namespace)
+	spec.Grants = nil // who else may use the member is no business of a unit's
+	labels := labelsOf(unit, namespace)
 
 	var have corev1beta1.KubeFedCluster
 	key := client.ObjectKey{Namespace: wellknown.UnitsNamespace, Name: clusterName(unit)}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,6 +21,7 @@ import (
 	corev1beta1 "github.com/cellfed/cellfed/pkg/apis/core/v1beta1"
 	topologyv1alpha1 "github.com/cellfed/cellfed/pkg/apis/topology/v1alpha1"
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
+	"github.com/cellfed/cellfed/pkg/tenancy"
 	"github.com/cellfed/cellfed/pkg/topology"
 )
 
@@ -31,6 +31,8 @@ const (
 	ReasonInvalid = "Invalid"
 	// ReasonSystemNamespace: the member namespace is the member's own.
 	ReasonSystemNamespace = "SystemNamespace"
+	// ReasonNotGranted: the member does not grant the member namespace to the unit's tenant, or not any more.
+	ReasonNotGranted = "NotGranted"
 )
 
 const (
@@ -50,6 +52,8 @@ type InUse func(ctx context.Context, unit *topologyv1alpha1.Unit) (bool, string,
 type Options struct {
 	// InUse is asked before a unit goes. Without it no unit that is deleted goes.
 	InUse InUse
+	// RequireGrants tells whether members that say nothing of tenants are closed to all that have one (default: not).
+	RequireGrants func() bool
 	// Concurrency is how many units are worked on at the same time. Default 4.
 	Concurrency int
 	// Settling is how long a unit stays at least after its deletion was asked for (default 2s, negative = not at all).
@@ -138,6 +142,10 @@ func (c *Controller) keep(ctx context.Context, unit *topologyv1alpha1.Unit) erro
 	if err := judge(unit); err != nil {
 		return err
 	}
+	namespace, err := c.namespace(ctx, unit)
+	if err != nil {
+		return err
+	}
 	if err := c.ensureFinalizer(ctx, unit); err != nil {
 		return err
 	}
@@ -148,10 +156,13 @@ func (c *Controller) keep(ctx context.Context, unit *topologyv1alpha1.Unit) erro
 	} else if err != nil {
 		return fmt.Errorf("reading member %s: %w", unit.Spec.Cluster, err)
 	}
+	if err := c.granted(unit, &member, namespace); err != nil {
+		return err
+	}
 	if err := c.claim(ctx, unit); err != nil {
 		return err
 	}
-	return c.keepCluster(ctx, unit, &member)
+	return c.keepCluster(ctx, unit, &member, namespace)
 }
 
 // judge refuses what admission refuses, as far as harm could come of it.
@@ -177,7 +188,7 @@ func judge(unit *topologyv1alpha1.Unit) error {
 
 // IsSystemNamespace tells whether a namespace of a member is never a unit's.
 func IsSystemNamespace(name string) bool {
-	return name == metav1.NamespaceDefault || strings.HasPrefix(name, "kube-")
+	return name == metav1.NamespaceDefault || tenancy.IsSystem(name)
 }
 
 func (c *Controller) ensureFinalizer(ctx context.Context, unit *topologyv1alpha1.Unit) error {
@@ -202,6 +213,9 @@ func (c *Controller) release(ctx context.Context, unit *topologyv1alpha1.Unit) (
 	}
 	if rest := c.opts.Settling - time.Since(unit.DeletionTimestamp.Time); rest > 0 {
 		return rest, nil
+	}
+	if _, err := c.namespace(ctx, unit); client.IgnoreNotFound(err) != nil {
+		return 0, err // by its labels propagation knows it for the namespace's own, and takes out what is in it
 	}
 	if held := c.held(ctx, unit); held != nil {
 		if err := c.say(ctx, unit, metav1.ConditionFalse, held.reason, held.message); err != nil {
@@ -307,8 +321,8 @@ func (c *Controller) takeOver(ctx context.Context, want *topologyv1alpha1.Member
 	case err != nil && !apierrors.IsNotFound(err):
 		return fmt.Errorf("reading unit %s/%s, which holds claim %s: %w", holder.Namespace, holder.Name, have.Name, err)
 	case err == nil && string(other.UID) == holder.UID && holder.UID != want.Spec.Unit.UID:
-		return refuse(topologyv1alpha1.ReasonClaimedByOther, "namespace %s of member %s belongs to unit %s/%s (%s)",
-			have.Spec.MemberNamespace, have.Spec.Cluster, holder.Namespace, holder.Name, holder.TopologyType)
+		return refuse(topologyv1alpha1.ReasonClaimedByOther, "namespace %s of member %s belongs to %s",
+			have.Spec.MemberNamespace, have.Spec.Cluster, told(holder, want.Spec.Unit))
 	}
 	if err := c.client.Delete(ctx, &have, client.Preconditions{UID: &have.UID, ResourceVersion: &have.ResourceVersion}); client.IgnoreNotFound(err) != nil {
 		return err
