@@ -192,8 +192,8 @@ func (l *life) judgeRemoval(s *plan.Step) {
 
 // judgeWrite judges the moment of a write: what must be durable by then, and whose object it is.
 func (l *life) judgeWrite(s *plan.Step, there *unstructured.Unstructured) {
-	if l.w.object == nil {
-		return
+	if l.w.object == nil || l.gaveUp(s.Member) {
+		return // nobody waits for calls to a member that was given up, and they may still arrive
 	}
 	o := federated.Read(l.w.object)
 	entry, known := o.Status.Unit(s.Unit)

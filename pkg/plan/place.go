@@ -85,8 +85,8 @@ func (c *computation) told(unit string) string {
 // unitAbandoned stands before a placed unit whose place was given up. A copy that was recorded where the unit is no
 // longer is forgotten with that place, and the unit starts anew where it is.
 func unitAbandoned(c *computation, s *subject) bool {
-	if a, given := c.abandoned(s.name, s.unit.Member, s.unit.MemberID); given {
-		return s.settle(Hold, CodeAbandoned, "%s", a.told(s.unit.Member))
+	if a, given := c.abandoned(s.name, s.unit.Member, s.unit.MemberID, s.unit.MemberNamespace); given {
+		return s.settle(Hold, CodeAbandoned, "%s", a.told())
 	}
 	if _, given := c.abandonedCopy(s); given && s.recorded && s.step.Elsewhere(s.entry) {
 		delete(c.entries, s.name)
@@ -99,7 +99,7 @@ func unitAbandoned(c *computation, s *subject) bool {
 // copyAbandoned ends the part of a unit whose copy was given up: nobody waits for it any longer.
 func copyAbandoned(c *computation, s *subject) bool {
 	a, given := c.abandonedCopy(s)
-	return given && s.writable && s.settle(Drop, "", "%s", a.told(s.entry.Cluster))
+	return given && s.writable && s.settle(Drop, "", "%s", a.told())
 }
 
 // Elsewhere tells whether the unit is now at another place than a recorded copy.
@@ -110,34 +110,37 @@ func (s *Step) Elsewhere(e federated.UnitStatus) bool {
 // abandonedCopy tells whether the place of the recorded copy was given up; for records that do not say the place, the
 // unit's place now.
 func (c *computation) abandonedCopy(s *subject) (Abandonment, bool) {
-	if s.entry.Cluster != "" {
-		return c.abandoned(s.name, s.entry.Cluster, s.entry.ClusterID)
-	}
-	if s.unit != nil {
-		return c.abandoned(s.name, s.unit.Member, s.unit.MemberID)
+	switch {
+	case s.entry.Cluster != "":
+		return c.abandoned(s.name, s.entry.Cluster, s.entry.ClusterID, s.entry.MemberNamespace)
+	case s.unit != nil:
+		return c.abandoned(s.name, s.unit.Member, s.unit.MemberID, s.unit.MemberNamespace)
+	case c.in.Object.TopologyType == topology.TypeCluster:
+		return c.abandoned(s.name, s.name, "", "")
 	}
 	return Abandonment{}, false
 }
 
-func (c *computation) abandoned(unit, cluster, id string) (Abandonment, bool) {
+func (c *computation) abandoned(unit, cluster, id, namespace string) (Abandonment, bool) {
 	for _, a := range c.in.Abandonments {
-		if a.Covers(unit, cluster, id) {
+		if a.Covers(unit, cluster, id, namespace) {
 			return a, true
 		}
 	}
 	return Abandonment{}, false
 }
 
-// Covers tells whether a unit's copy in a cluster was given up. An identity that is not known on one side is no
-// difference.
-func (a Abandonment) Covers(unit, cluster, id string) bool {
-	return a.Cluster == cluster && (a.Unit == "" || a.Unit == unit) && (a.ClusterID == "" || id == "" || a.ClusterID == id)
+// Covers tells whether a unit's copy in a namespace of a cluster was given up. An identity or a namespace that is not
+// known on one side is no difference.
+func (a Abandonment) Covers(unit, cluster, id, namespace string) bool {
+	either := func(given, here string) bool { return given == "" || here == "" || given == here }
+	return a.Cluster == cluster && (a.Unit == "" || a.Unit == unit) && either(a.ClusterID, id) && either(a.MemberNamespace, namespace)
 }
 
-func (a Abandonment) told(cluster string) string {
-	what := "member " + cluster
+func (a Abandonment) told() string {
+	what := "member " + a.Cluster
 	if a.Unit != "" {
-		what = a.Unit + " in member " + cluster
+		what = a.Unit + " in member " + a.Cluster
 	}
 	if a.Reason != "" {
 		return what + " was given up: " + a.Reason

@@ -193,7 +193,9 @@ func (w *world) input(o *federated.Object) plan.Input {
 			if there != nil && there.GetLabels()[wellknown.ManagedLabel] == "true" { // all that the watch shows
 				pu.Observed = there
 				delete(w.sights, full)
-			} else if sight := w.sights[full]; sight != nil {
+			} else if sight := w.sights[full]; sight != nil && !w.lag && sight.GetLabels()[wellknown.ManagedLabel] == "true" {
+				delete(w.sights, full) // it only bridged a watch that was behind
+			} else if sight != nil {
 				pu.Observed, pu.Probe = sight, w.probes[full]
 			}
 		}
