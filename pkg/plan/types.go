@@ -132,8 +132,9 @@ type Failure struct {
 type Abandonment struct {
 	// Cluster is the member's name; ClusterID its identity, "" = whichever cluster has the name.
 	Cluster, ClusterID string
-	// Unit is the full name of the one unit that was given up; "" = all of the member.
-	Unit string
+	// Unit is the full name of the one unit that was given up; "" = all of the member. MemberNamespace is where it was;
+	// "" = wherever it was in that member.
+	Unit, MemberNamespace string
 	// Reason as it was given.
 	Reason string
 }

@@ -118,9 +118,14 @@ func (k *carrier) abandonments(ctx context.Context) ([]plan.Abandonment, error) 
 			continue
 		}
 		s := &list.Items[i].Spec
-		out = append(out, plan.Abandonment{Cluster: s.Cluster, ClusterID: s.ClusterID, Unit: s.Unit, Reason: s.Reason})
+		out = append(out, given(s))
 	}
 	return out, nil
+}
+
+// given is an abandonment as plans see it.
+func given(s *topologyv1alpha1.AbandonmentSpec) plan.Abandonment {
+	return plan.Abandonment{Cluster: s.Cluster, ClusterID: s.ClusterID, Unit: s.Unit, MemberNamespace: s.MemberNamespace, Reason: s.Reason}
 }
 
 // unitLabels are the labels that selectors see: those of the unit's KubeFedCluster.

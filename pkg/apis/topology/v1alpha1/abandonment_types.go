@@ -49,6 +49,11 @@ type AbandonmentSpec struct {
 	// member.
 	// +optional
 	Unit string `json:"unit,omitempty"`
+	// memberNamespace is the namespace of the member in which the unit was: for a unit that was made anew in another
+	// namespace of the same member. Absent means all of the member's.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	MemberNamespace string `json:"memberNamespace,omitempty"`
 	// reason is told to whoever asks why.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
