@@ -12,8 +12,8 @@ import (
 	configv1alpha1 "github.com/cellfed/cellfed/pkg/apis/config/v1alpha1"
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
 	"github.com/cellfed/cellfed/pkg/apiserver"
-	"github.com/cellfed/cellfed/pkg/controllers/membership"
 	"github.com/cellfed/cellfed/pkg/manager"
+	"github.com/cellfed/cellfed/pkg/settings"
 	"github.com/cellfed/cellfed/pkg/typeschema"
 	"github.com/cellfed/cellfed/webhooks/admission"
 	"github.com/cellfed/cellfed/webhooks/conversion"
@@ -59,6 +59,18 @@ func partNames() []string {
 	return append(names, manager.PartNames...)
 }
 
+// startSettings are the settings of the configuration. A KubeFedConfig may say otherwise while the plane runs.
+func startSettings(c *configv1alpha1.CellFedConfiguration) settings.Settings {
+	return settings.Settings{
+		Gates:   c.Gates(),
+		Workers: int(*c.Propagation.Concurrency),
+		Health: settings.Health{
+			Period: c.ClusterHealthCheck.Period.Duration, Timeout: c.ClusterHealthCheck.Timeout.Duration,
+			FailureThreshold: int(*c.ClusterHealthCheck.FailureThreshold), SuccessThreshold: int(*c.ClusterHealthCheck.SuccessThreshold),
+		},
+	}
+}
+
 // enabledParts are the parts that the configuration switches on. CellFed's own controllers share caches and the
 // connections to members, and so are one part with switches inside.
 func enabledParts(c *configv1alpha1.CellFedConfiguration) []apiserver.Part {
@@ -75,11 +87,7 @@ func enabledParts(c *configv1alpha1.CellFedConfiguration) []apiserver.Part {
 		return manager.Run(ctx, loopback, manager.Options{
 			Enabled:    c.Enabled,
 			Conversion: typeschema.InProcess(),
-			Workers:    int(*c.Propagation.Concurrency),
-			Membership: membership.Options{
-				Period: c.ClusterHealthCheck.Period.Duration, Timeout: c.ClusterHealthCheck.Timeout.Duration,
-				FailureThreshold: int(*c.ClusterHealthCheck.FailureThreshold), SuccessThreshold: int(*c.ClusterHealthCheck.SuccessThreshold),
-			},
+			Settings:   startSettings(c),
 		})
 	}})
 }

@@ -27,7 +27,9 @@ import (
 	"github.com/cellfed/cellfed/pkg/controllers/federatedtype"
 	"github.com/cellfed/cellfed/pkg/controllers/membership"
 	"github.com/cellfed/cellfed/pkg/controllers/propagation"
+	settingsroom "github.com/cellfed/cellfed/pkg/controllers/settings"
 	"github.com/cellfed/cellfed/pkg/member"
+	"github.com/cellfed/cellfed/pkg/settings"
 )
 
 // Parts that can be switched.
@@ -48,8 +50,8 @@ type Options struct {
 	// Conversion says where federated CRDs ask for conversions.
 	Conversion apiextensionsv1.WebhookClientConfig
 	Membership membership.Options
-	// Workers is how many objects of one type are propagated at the same time; 0 = the default.
-	Workers int
+	// Settings are those of the process's own configuration. A KubeFedConfig may say otherwise while it runs.
+	Settings settings.Settings
 }
 
 // shutdownTimeout bounds the end of the controllers: a plane has to end within seconds, and a write that is cut off is
@@ -142,6 +144,7 @@ type assembly struct {
 	ctrl.Manager
 	opts        Options
 	fleet       *member.Fleet
+	live        *settingsroom.Live
 	propagation *propagation.Controller
 }
 
@@ -150,11 +153,21 @@ func (a *assembly) build(ctx context.Context, cfg *rest.Config) error {
 	if err != nil {
 		return fmt.Errorf("making a client: %w", err)
 	}
-	members := membership.New(a.GetClient(), a.fleet, a.GetEventRecorder("cellfed-membership"), a.opts.Membership)
+	watcher, err := a.loadSettings(ctx, onPlane)
+	if err != nil {
+		return err
+	}
+	members := membership.New(a.GetClient(), a.fleet, a.GetEventRecorder("cellfed-membership"), a.membership())
 	a.propagation = propagation.New(propagation.Options{
 		Dynamic: onPlane, Client: a.GetClient(), Cache: a.GetCache(), Live: a.GetAPIReader(), Fleet: a.fleet,
-		Recorder: a.GetEventRecorder("cellfed-propagation"), Workers: a.opts.Workers, Settled: members.Settled,
+		Recorder: a.GetEventRecorder("cellfed-propagation"), Settled: members.Settled,
+		Gates: a.live.Gates, AdoptByDefault: a.live.AdoptByDefault, StrictNamespaces: a.live.StrictNamespaces, Workers: a.live.Workers,
+		RequireGrants: a.requireGrants,
 	})
+	a.followSettings(members)
+	if err := a.Add(watcher); err != nil {
+		return fmt.Errorf("adding the settings: %w", err)
+	}
 	// Propagation needs members that are connected, so membership runs where propagation does.
 	if a.opts.Enabled(Membership) || a.opts.Enabled(Propagation) {
 		if err := members.SetupWithManager(a); err != nil {

@@ -7,5 +7,5 @@ import (
 )
 
 func (a *assembly) addUnits(ctx context.Context) error {
-	return unit.New(a.GetClient(), a.GetAPIReader(), a.GetEventRecorder("cellfed-units"), unit.Options{InUse: a.propagation.InUse}).SetupWithManager(ctx, a)
+	return unit.New(a.GetClient(), a.GetAPIReader(), a.GetEventRecorder("cellfed-units"), unit.Options{InUse: a.propagation.InUse, RequireGrants: a.requireGrants}).SetupWithManager(ctx, a)
 }

@@ -45,6 +45,8 @@ type carrier struct {
 	written map[objectKey]*unstructured.Unstructured
 	// recorded are revisions that were made just now, until the cache has them.
 	recorded map[objectKey]map[string]made
+	// crew is the type's workers.
+	crew crew
 	// waiting are FederatedNamespaces that wait for what lives in their copies.
 	waiting map[objectKey]bool
 }
@@ -61,6 +63,7 @@ func newCarrier(c *Controller, t Type, plane string) (*carrier, error) {
 		recorded: map[objectKey]map[string]made{},
 		waiting:  map[objectKey]bool{},
 	}
+	k.crew.wanted = c.opts.Workers
 	if err := k.informer.SetTransform(dropManagedFields); err != nil {
 		return nil, fmt.Errorf("setting up the watch: %w", err)
 	}
@@ -110,18 +113,10 @@ func (k *carrier) work(ctx context.Context) {
 	if !k.known(ctx) {
 		return
 	}
-	var workers sync.WaitGroup
-	for range k.opts.Workers {
-		workers.Add(1)
-		go func() {
-			defer workers.Done()
-			for k.next(ctx) {
-			}
-		}()
-	}
+	k.crew.start(func() bool { return k.next(ctx) })
 	<-ctx.Done()
 	k.queue.ShutDown()
-	workers.Wait()
+	k.crew.end()
 }
 
 // next takes one key from the queue. An error is told here, once, and the key comes back after a pause.

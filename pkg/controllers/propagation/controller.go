@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cellfed/cellfed/pkg/apply"
+	"github.com/cellfed/cellfed/pkg/features"
 	"github.com/cellfed/cellfed/pkg/member"
 	"github.com/cellfed/cellfed/pkg/tenancy"
 )
@@ -55,8 +56,13 @@ type Options struct {
 	StrictNamespaces func() bool
 	// RequireGrants tells whether members that say nothing of tenants are closed to all that have one (default: not).
 	RequireGrants func() bool
-	// Workers per type (default 16).
-	Workers int
+	// Gates are the feature gates (default: as they are by default).
+	Gates func() features.Gates
+	// AdoptByDefault tells whether member objects that are there already are taken over without being asked for
+	// (default: not).
+	AdoptByDefault func() bool
+	// Workers is how many there are per type (default 16).
+	Workers func() int
 	// HistoryLimit is how many revisions that nobody runs are kept per object (default 10).
 	HistoryLimit int
 	// Now is the clock (default time.Now).
@@ -77,8 +83,8 @@ type Controller struct {
 
 // New returns a controller that carries no type yet.
 func New(opts Options) *Controller {
-	if opts.Workers == 0 {
-		opts.Workers = 16
+	if opts.Workers == nil {
+		opts.Workers = func() int { return 16 }
 	}
 	if opts.HistoryLimit == 0 {
 		opts.HistoryLimit = 10

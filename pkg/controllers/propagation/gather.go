@@ -37,6 +37,10 @@ func (k *carrier) gather(ctx context.Context, o *federated.Object) (gathered, er
 	if err = k.gatherNamespace(ctx, &g.input); err != nil {
 		return gathered{}, err
 	}
+	if g.input.Hold == nil {
+		g.input.Hold = k.hold(ctx, o)
+	}
+	g.input.AdoptByDefault = k.adoptsByDefault()
 	if o.Deleting {
 		if g.input.Written, err = k.hasRevisions(ctx, o); err != nil {
 			return gathered{}, err
@@ -56,6 +60,9 @@ func (k *carrier) look(g *gathered, u *plan.Unit, o *federated.Object, now time.
 	}
 	var watched *unstructured.Unstructured
 	m, err := k.opts.Fleet.Member(u.Member)
+	if err == nil {
+		err = sameCluster(m, u.MemberID)
+	}
 	if err != nil {
 		u.NotConnected = notConnected(u.Member, err)
 	} else {
@@ -80,6 +87,15 @@ func (k *carrier) look(g *gathered, u *plan.Unit, o *federated.Object, now time.
 			g.retryAfter = d
 		}
 	}
+}
+
+// sameCluster refuses a connection to another cluster than the one that was meant: a member may have changed while its
+// object was being thought about. What is not known on one side is no difference.
+func sameCluster(m *member.Member, id string) error {
+	if is := m.Identity(); is != "" && id != "" && is != id {
+		return &member.NotConnectedError{Member: m.Name(), Reason: "Reconnecting", Message: "another cluster has just become this member"}
+	}
+	return nil
 }
 
 // copyName is the name of the object's copy in a unit.

@@ -60,7 +60,7 @@ func (k *carrier) Reconcile(ctx context.Context, key objectKey) (time.Duration, 
 	if recorded != stored {
 		object = federated.Read(recorded)
 	}
-	results := k.exec.Do(ctx, k.ledgerKey(key), k.typ.Target, &p, k.connect) // writes only
+	results := k.exec.Do(ctx, k.ledgerKey(key), k.typ.Target, &p, k.connect(&p)) // writes only
 	if err := k.commit(ctx, key, recorded, object, &p, results); err != nil {
 		return 0, fmt.Errorf("reporting on %s: %w", key, err)
 	}
@@ -114,12 +114,23 @@ func (k *carrier) withHistory(ctx context.Context, in plan.Input, p plan.Plan) (
 	return plan.Compute(in), nil
 }
 
-func (k *carrier) connect(name string) (apply.Connection, error) {
-	m, err := k.opts.Fleet.Member(name)
-	if err != nil {
-		return nil, err
+// connect gives connections to the clusters that a plan was made for.
+func (k *carrier) connect(p *plan.Plan) func(name string) (apply.Connection, error) {
+	return func(name string) (apply.Connection, error) {
+		m, err := k.opts.Fleet.Member(name)
+		if err != nil {
+			return nil, err
+		}
+		for i := range p.Steps {
+			if p.Steps[i].Member != name {
+				continue
+			}
+			if err := sameCluster(m, p.Steps[i].MemberID); err != nil {
+				return nil, err
+			}
+		}
+		return m, nil
 	}
-	return m, nil
 }
 
 // foreignPause is how often an object that no watch shows is looked for: one that the plane did not make.
@@ -163,7 +174,7 @@ func (k *carrier) commit(ctx context.Context, key objectKey, stored *unstructure
 	if object.Deleting && p.Finished(results) {
 		return k.release(ctx, key, stored)
 	}
-	in := report.Input{Object: object, Plan: p, Results: results, Now: k.now(), CollectStatus: k.typ.CollectStatus}
+	in := report.Input{Object: object, Plan: p, Results: results, Now: k.now(), CollectStatus: k.collects()}
 	status, events := report.Status(in)
 	if same(stored.Object["status"], status) {
 		return nil
