@@ -91,6 +91,7 @@ func (c Config) restConfig(opts Options) *rest.Config {
 	r.TLSClientConfig = c.REST.TLSClientConfig
 	r.Dial, r.Proxy, r.Transport, r.WrapTransport, r.ExecProvider, r.AuthProvider = nil, nil, nil, nil, nil, nil
 	r.UserAgent, r.QPS, r.Burst, r.Timeout = opts.UserAgent, opts.QPS, opts.Burst, 0
+	r.WarningHandler = rest.NoWarnings{} // or a member could fill the plane's log
 	if opts.QPS == 0 {
 		r.QPS = -1
 	}

@@ -49,7 +49,10 @@ func NewTransport(ctx context.Context, name string, config Config, opts Options)
 		TLSHandshakeTimeout:   opts.TLSTimeout,
 		ResponseHeaderTimeout: opts.HeaderTimeout,
 		MaxIdleConnsPerHost:   25,
-		IdleConnTimeout:       90 * time.Second,
+		// What a member sends and nobody has read yet, or reads only in part, is kept in memory.
+		MaxResponseHeaderBytes: 256 << 10,
+		HTTP2:                  &http.HTTP2Config{MaxReceiveBufferPerStream: 512 << 10, MaxReceiveBufferPerConnection: 8 << 20},
+		IdleConnTimeout:        90 * time.Second,
 		DialContext: func(callCtx context.Context, network, address string) (net.Conn, error) {
 			return dialWithin(ctx, callCtx, conns, network, address)
 		},
@@ -152,12 +155,13 @@ func (w *watched) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, context.Cause(m.ctx)
 	}
-	resp, err := w.next.RoundTrip(req)
+	resp, err := w.admitted(req)
 	if err != nil {
 		if m.ctx.Err() != nil {
 			return nil, context.Cause(m.ctx)
 		}
-		if !errors.Is(err, context.Canceled) {
+		var busy *BusyError
+		if !errors.Is(err, context.Canceled) && !errors.As(err, &busy) {
 			m.fleet.Suspect(m.name)
 		}
 		return nil, err
@@ -165,7 +169,40 @@ func (w *watched) RoundTrip(req *http.Request) (*http.Response, error) {
 	if resp.StatusCode == http.StatusUnauthorized {
 		m.fleet.Suspect(m.name)
 	}
+	m.measured(req, resp)
 	return resp, nil
+}
+
+// admitted makes the call when the member lets the plane in, and once more if it said only then that it is busy: such
+// a call was not carried out.
+func (w *watched) admitted(req *http.Request) (*http.Response, error) {
+	g := &w.member.gate
+	for again := true; ; again = false {
+		tries, err := g.enter(req.Context())
+		if err != nil {
+			if req.Body != nil {
+				req.Body.Close()
+			}
+			return nil, err
+		}
+		resp, err := w.next.RoundTrip(req)
+		g.leave(tries, resp)
+		if err != nil || resp.StatusCode != http.StatusTooManyRequests || !again {
+			return resp, err
+		}
+		if req.Body != nil {
+			if req.GetBody == nil {
+				return resp, nil
+			}
+			body, err := req.GetBody()
+			if err != nil {
+				return resp, nil //nolint:nilerr // the member's answer says more
+			}
+			req = req.Clone(req.Context())
+			req.Body = body
+		}
+		resp.Body.Close()
+	}
 }
 
 // WrappedRoundTripper lets client-go find the transport below.

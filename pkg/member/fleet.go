@@ -26,6 +26,14 @@ type Options struct {
 	// HeaderTimeout how long a member may take to begin its answer (default 40s: longer than the 30s that a webhook
 	// of the member may take).
 	DialTimeout, TLSTimeout, HeaderTimeout time.Duration
+	// ListTimeout bounds reading a kind once (default 2m), EventTimeout a single event of a watch, once it has begun
+	// (default 30s).
+	ListTimeout, EventTimeout time.Duration
+	// Calm is how long a watch must last for what was wrong before to be forgiven (default 10s).
+	Calm time.Duration
+	// MemoryPerMember is how much memory, in bytes, what a member shows may take beyond what is expected of it
+	// (default 16 MiB).
+	MemoryPerMember int64
 	// RetryMin and RetryMax bound the pause before a view that cannot be read tries again (defaults 5s and 60s).
 	RetryMin, RetryMax time.Duration
 	// Dialer, if it returns a function for a member, opens that member's connections; nil = plain TCP.
@@ -43,6 +51,12 @@ func (o Options) withDefaults() Options {
 	set(&o.HeaderTimeout, 40*time.Second)
 	set(&o.RetryMin, 5*time.Second)
 	set(&o.RetryMax, 60*time.Second)
+	set(&o.ListTimeout, 2*time.Minute)
+	set(&o.EventTimeout, 30*time.Second)
+	set(&o.Calm, 10*time.Second)
+	if o.MemoryPerMember == 0 {
+		o.MemoryPerMember = 16 << 20
+	}
 	if o.UserAgent == "" {
 		o.UserAgent = "cellfed"
 	}
@@ -68,6 +82,8 @@ type Fleet struct {
 
 	mu      sync.Mutex
 	entries map[string]*entry
+	// expected outlives connections and members.
+	expected map[schema.GroupVersionResource]Expectation
 
 	subscribers listeners[Event]
 	suspicious  listeners[string]
@@ -89,7 +105,7 @@ type entry struct {
 func NewFleet(ctx context.Context, opts Options) *Fleet {
 	f := &Fleet{
 		ctx: ctx, opts: opts.withDefaults(),
-		entries: map[string]*entry{},
+		entries: map[string]*entry{}, expected: map[schema.GroupVersionResource]Expectation{},
 	}
 	context.AfterFunc(ctx, f.stop)
 	return f

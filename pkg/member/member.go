@@ -32,6 +32,9 @@ type Member struct {
 	rest    *rest.Config
 	dynamic dynamic.Interface
 
+	gate  gate
+	heavy chan struct{} // held by the call that reads a heavy answer
+
 	mu    sync.Mutex
 	views map[schema.GroupVersionResource]*View
 }
@@ -46,6 +49,7 @@ func newMember(f *Fleet, name string, config Config) (*Member, error) {
 	m := &Member{
 		fleet: f, name: name, opts: f.opts, ctx: ctx, cancel: cancel, pool: pool,
 		rest: config.restConfig(f.opts), views: map[schema.GroupVersionResource]*View{},
+		gate: gate{member: name}, heavy: make(chan struct{}, 1),
 	}
 	m.client = &http.Client{
 		Transport: &watched{member: m, next: pool},

@@ -2,35 +2,18 @@ package member
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	utilnet "k8s.io/apimachinery/pkg/util/net"
-	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/tools/cache"
-	"k8s.io/klog/v2"
 
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
 )
 
-const (
-	managedSelector = wellknown.ManagedLabel + "=" + wellknown.ManagedTrue
-
-	// Failures of a synced view that say nothing definite (the member is busy, a connection broke) make it unsynced
-	// only when they repeat: a member that is lost is found out by its health.
-	toleratedFailures = 3
-	// firstRetry is the pause after such a failure; it grows to Options.RetryMax.
-	firstRetry = 500 * time.Millisecond
-)
+const managedSelector = wellknown.ManagedLabel + "=" + wellknown.ManagedTrue
 
 // View is what one connection knows of one kind: the objects with the plane's label, in all namespaces.
 type View struct {
@@ -38,18 +21,34 @@ type View struct {
 	gvr    schema.GroupVersionResource
 	ctx    context.Context
 	cancel context.CancelCauseFunc
+	pace   *pacer // of the goroutine that runs the view
+	crier  crier
 
-	mu       sync.RWMutex
-	objects  map[types.NamespacedName]*unstructured.Unstructured
-	synced   bool
-	err      error
-	failures int
-	listed   int // complete lists so far
+	mu      sync.RWMutex
+	objects map[types.NamespacedName]*unstructured.Unstructured
+	weight  int64
+	pending atomic.Int64 // the weight of a list on its way
+	synced  bool
+	err     error
+	class   string    // what sort of error err is
+	since   time.Time // when err was told
+	// failures are lists in a row that failed; relapses are failures after a list that did not, until the view has been
+	// in order for a while.
+	failures, relapses int
 }
 
 func newView(m *Member, gvr schema.GroupVersionResource) *View {
 	ctx, cancel := context.WithCancelCause(m.ctx)
-	return &View{member: m, gvr: gvr, ctx: ctx, cancel: cancel, objects: map[types.NamespacedName]*unstructured.Unstructured{}}
+	v := &View{
+		member: m, gvr: gvr, ctx: ctx, cancel: cancel, pace: newPacer(pacePerSecond, paceBurst),
+		objects: map[types.NamespacedName]*unstructured.Unstructured{},
+	}
+	v.crier.tell = func(key types.NamespacedName) {
+		if v.Synced() { // what an unsynced view lacks is not gone
+			v.emit(key.Namespace, key.Name)
+		}
+	}
+	return v
 }
 
 // Synced tells whether the view holds all of the member's objects: it was listed over this connection, nothing is
@@ -60,8 +59,9 @@ func (v *View) Synced() bool {
 	return v.synced && v.ctx.Err() == nil
 }
 
-// Err says why the view cannot be read: *LacksKindError, *ForbiddenError, *UnauthorizedError, *NotConnectedError or
-// another error. It is nil while the view is healthy, and while its first list is on its way.
+// Err says why the view cannot be read: *LacksKindError, *ForbiddenError, *UnauthorizedError, *NotConnectedError,
+// *LieError, *TooMuchError, *BusyError or another error. It is nil while the view is healthy, and while its first list
+// is on its way.
 func (v *View) Err() error {
 	if v.ctx.Err() != nil {
 		return context.Cause(v.ctx)
@@ -101,107 +101,94 @@ func (v *View) ForEach(fn func(*unstructured.Unstructured) bool) {
 	}
 }
 
-// run lists and watches until the connection ends. The pauses between attempts are the view's own, not the
-// reflector's: they depend on why it failed, and end with the connection.
-func (v *View) run() {
-	// The reflector tells of every broken watch; here that is ordinary, and the member's health tells the rest.
-	ctx := klog.NewContext(v.ctx, klog.FromContext(v.ctx).V(2))
-	reflector := cache.NewReflectorWithOptions(v.listWatch(), &unstructured.Unstructured{}, viewStore{v}, cache.ReflectorOptions{
-		Name:            v.member.name + " " + nameOf(v.gvr),
-		TypeDescription: nameOf(v.gvr),
-	})
-	opts := v.member.opts
-	definite, vague := backoff(opts.RetryMin, opts.RetryMax), backoff(min(firstRetry, opts.RetryMin), opts.RetryMax)
-	for {
-		before := v.lists()
-		err := reflector.ListAndWatchWithContext(ctx)
-		if v.ctx.Err() != nil {
-			return
-		}
-		if v.lists() != before { // it had been synced in between: this failure is a new one
-			definite, vague = backoff(opts.RetryMin, opts.RetryMax), backoff(min(firstRetry, opts.RetryMin), opts.RetryMax)
-		}
-		var pause time.Duration
-		if err != nil && v.failed(err) {
-			pause = definite.Step()
-		} else {
-			pause = vague.Step()
-		}
-		select {
-		case <-v.ctx.Done():
-			return
-		case <-time.After(pause):
-		}
-	}
+func keyOf(u *unstructured.Unstructured) types.NamespacedName {
+	return types.NamespacedName{Namespace: u.GetNamespace(), Name: u.GetName()}
 }
 
-func backoff(first, last time.Duration) *wait.Backoff {
-	return &wait.Backoff{Duration: first, Cap: last, Factor: 2, Jitter: 0.3, Steps: 1 << 30}
-}
-
-func (v *View) lists() int {
-	v.mu.RLock()
-	defer v.mu.RUnlock()
-	return v.listed
-}
-
-func (v *View) listWatch() *cache.ListWatch {
-	client := v.member.dynamic.Resource(v.gvr)
-	return &cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
-			opts.LabelSelector = managedSelector
-			if opts.ResourceVersion == "0" {
-				// "Whatever you have cached" may be old: what a view says first must be true.
-				opts.ResourceVersion = ""
-			}
-			list, err := client.List(ctx, opts)
-			return list, opaque(err)
-		},
-		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
-			opts.LabelSelector = managedSelector
-			w, err := client.Watch(ctx, opts)
-			return w, opaque(err)
-		},
-	}
-}
-
-// opaque hides from the reflector that a connection was refused: it would retry in a pause that outlives the view.
-func opaque(err error) error {
-	if err != nil && utilnet.IsConnectionRefused(err) {
-		return errors.New(err.Error())
-	}
-	return err
-}
-
-// failed records why the view could not be read, and tells whether the member itself gave a definite answer.
-func (v *View) failed(err error) (definite bool) {
-	name := v.member.name
-	switch {
-	case apierrors.IsNotFound(err):
-		definite, err = true, &LacksKindError{Member: name, GVR: v.gvr}
-	case apierrors.IsForbidden(err):
-		definite, err = true, &ForbiddenError{Member: name, GVR: v.gvr, Err: err}
-	case apierrors.IsUnauthorized(err):
-		definite, err = true, &UnauthorizedError{Member: name, Err: err}
-	default:
-		err = fmt.Errorf("reading %s of member %s: %w", nameOf(v.gvr), name, err)
-	}
-	v.mu.Lock()
-	v.failures++
-	changed := false
-	if !v.synced || definite || v.failures >= toleratedFailures {
-		changed = v.synced || v.err == nil || v.err.Error() != err.Error()
-		v.synced, v.err = false, err
-	}
-	v.mu.Unlock()
-	if changed {
-		v.emit("", "")
-	}
-	return definite
-}
-
+// emit tells of the view as a whole (no name), or of an object of it.
 func (v *View) emit(namespace, name string) {
 	if v.ctx.Err() == nil {
 		v.member.fleet.emit(Event{Member: v.member.name, GVR: v.gvr, Namespace: namespace, Name: name})
+	}
+}
+
+// replace takes over a complete list. What differs from what the view held is told, if the view was synced.
+func (v *View) replace(l *listing) {
+	v.mu.Lock()
+	old, was := v.objects, v.synced
+	v.objects, v.weight, v.failures = l.objects, l.weight, 0
+	if v.relapses < tolerated {
+		v.synced, v.err, v.class = true, nil, ""
+	}
+	is := v.synced
+	v.mu.Unlock()
+	switch {
+	case !is: // on probation
+	case !was:
+		v.emit("", "")
+	default:
+		for key, u := range l.objects {
+			if before := old[key]; before == nil || before.GetResourceVersion() != u.GetResourceVersion() || before.GetUID() != u.GetUID() {
+				v.crier.changed(v.ctx, key)
+			}
+		}
+		for key := range old {
+			if l.objects[key] == nil {
+				v.crier.changed(v.ctx, key)
+			}
+		}
+	}
+}
+
+// keep takes over a new or changed object, unless it is what the view has.
+func (v *View) keep(u *unstructured.Unstructured) error {
+	key := keyOf(u)
+	v.mu.RLock()
+	before, weight := v.objects[key], v.weight
+	v.mu.RUnlock()
+	if before != nil {
+		if before.GetUID() == u.GetUID() && before.GetResourceVersion() == u.GetResourceVersion() {
+			return nil
+		}
+		weight -= weigh(before.Object)
+	}
+	weight += weigh(u.Object)
+	if allowed := v.allowance(weight); weight > allowed {
+		return v.tooMuch("its objects would take more than %d MiB of memory", allowed>>20)
+	}
+	v.mu.Lock()
+	v.objects[key], v.weight = u, weight
+	is := v.synced
+	v.mu.Unlock()
+	if is {
+		v.crier.changed(v.ctx, key)
+	}
+	return nil
+}
+
+// drop takes over that an object went.
+func (v *View) drop(key types.NamespacedName) {
+	v.mu.Lock()
+	before := v.objects[key]
+	if before != nil {
+		v.weight -= weigh(before.Object)
+		delete(v.objects, key)
+	}
+	is := v.synced
+	v.mu.Unlock()
+	if is && before != nil {
+		v.crier.changed(v.ctx, key)
+	}
+}
+
+// calm ends a view's probation: it has been in order for a while.
+func (v *View) calm() {
+	v.mu.Lock()
+	v.relapses = 0
+	back := !v.synced
+	v.synced, v.err, v.class = true, nil, ""
+	v.mu.Unlock()
+	if back {
+		v.emit("", "")
 	}
 }

@@ -20,6 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Token is what a Server accepts.
@@ -28,6 +29,8 @@ const Token = "a-good-token"
 // Server is a member's API server.
 type Server struct {
 	*httptest.Server
+	// Hostile stands before it.
+	Hostile *Hostile
 
 	mu       sync.Mutex
 	rv       int
@@ -60,7 +63,8 @@ func New(t testing.TB) *Server {
 		rv: 100, healthz: "ok", kinds: map[schema.GroupVersionResource]*kind{}, forbid: map[schema.GroupVersionResource]bool{},
 		requests: map[string]int{}, watches: map[schema.GroupVersionResource]int{},
 	}
-	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
+	s.Hostile = NewHostile(http.HandlerFunc(s.serve))
+	s.Server = httptest.NewUnstartedServer(s.Hostile)
 	s.identity = "uid-of-" + s.Listener.Addr().String()
 	s.EnableHTTP2 = true
 	s.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that do not trust it are what tests are about
@@ -147,6 +151,10 @@ func (s *Server) Put(gvr schema.GroupVersionResource, namespace, name string, la
 	u.SetName(name)
 	u.SetLabels(labels)
 	u.SetResourceVersion(strconv.Itoa(s.rv))
+	u.SetUID(types.UID(fmt.Sprintf("uid-%d", s.rv)))
+	if old := k.objects[namespace+"/"+name]; old != nil {
+		u.SetUID(old.GetUID())
+	}
 	u.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: "a-controller"}})
 	what := "ADDED"
 	if k.objects[namespace+"/"+name] != nil {
