@@ -162,19 +162,19 @@ func TestTheJudgesSeeEveryBrokenLaw(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			noticed := 0
 			for seed := range uint64(400) {
 				l, lived := randomLife(seed, tamper)
 				if len(l.faults) == 0 {
 					continue
 				}
-				small := shrink(lived, tamper)
-				if len(small) > 10 {
-					t.Errorf("it still takes %d events:\n%s", len(small), script(small))
+				noticed++
+				if small := shrink(lived, tamper); len(small) <= 10 {
+					t.Logf("noticed in the life of seed %d, %d events, of which it takes %d:\n%s", seed, len(lived), len(small), shrunk(small, tamper))
+					return
 				}
-				t.Logf("noticed in the life of seed %d, %d events, of which it takes %d:\n%s", seed, len(lived), len(small), shrunk(lived, tamper))
-				return
 			}
-			t.Error("no judge noticed")
+			t.Errorf("%d lives broke a law, and none could be told in ten events", noticed)
 		})
 	}
 }
