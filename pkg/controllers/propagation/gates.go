@@ -98,6 +98,9 @@ func (k *carrier) collects() bool {
 	return k.typ.CollectStatus && k.gates().Enabled(features.RawResourceStatusCollection)
 }
 
+// judgesHealth tells whether status says how the copies are.
+func (c *Controller) judgesHealth() bool { return c.gates().Enabled(features.HealthStatus) }
+
 // adoptsByDefault tells whether objects that are there already are taken over without being asked for.
 func (c *Controller) adoptsByDefault() bool {
 	return c.opts.AdoptByDefault != nil && c.opts.AdoptByDefault()

@@ -174,7 +174,7 @@ func (k *carrier) commit(ctx context.Context, key objectKey, stored *unstructure
 	if object.Deleting && p.Finished(results) {
 		return k.release(ctx, key, stored)
 	}
-	in := report.Input{Object: object, Plan: p, Results: results, Now: k.now(), CollectStatus: k.collects()}
+	in := report.Input{Object: object, Plan: p, Results: results, Now: k.now(), CollectStatus: k.collects(), Health: k.judgesHealth()}
 	status, events := report.Status(in)
 	if same(stored.Object["status"], status) {
 		return nil

@@ -40,7 +40,7 @@ func (k *carrier) record(ctx context.Context, key objectKey, stored *unstructure
 	if len(p.Intent) == 0 {
 		return stored, made, nil
 	}
-	in := report.Input{Object: object, Plan: p, Now: k.now()}
+	in := report.Input{Object: object, Plan: p, Now: k.now(), Health: k.judgesHealth()}
 	after, err := k.writeStatus(ctx, key, stored, report.Intent(in))
 	if err != nil {
 		return nil, false, fmt.Errorf("recording the units: %w", err)
