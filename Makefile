@@ -47,6 +47,10 @@ END_TO_END_PACKAGES = $$(go list ./... | grep -E '$(END_TO_END)' | grep -vE '$(S
 RACE_PACKAGES = $$(go list ./... | grep -E '$(RACING)')
 
 FUZZTIME ?= 30s
+# A million steps, and another million each time; a failing run says how to tell it again.
+SOAK_LIVES ?= 24000
+SOAK_STEPS ?= 400
+SOAK_FROM := $(or $(SOAK_FROM),$(shell date +%s))
 BENCHTIME ?= 1s
 CONTROLLER_GEN := sigs.k8s.io/controller-tools/cmd/controller-gen@v0.21.0
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
@@ -104,6 +108,13 @@ fuzz: ## Run every fuzz test for FUZZTIME (30s)
 			echo "== $$pkg $$fuzz"; go test -run '^$$' -fuzz "^$$fuzz\$$" -fuzztime $(FUZZTIME) $$pkg; \
 		done; \
 	done
+
+.PHONY: soak
+soak: build tools ## Watch over the laws for long: SOAK_LIVES in memory (a million steps), SOAK_STEPS over real members
+	@echo "== random lives $(SOAK_FROM) and after, in memory"
+	@go test -count=1 -timeout 0 ./pkg/plan -run TheLawsHoldInRandomLives -lives $(SOAK_LIVES) -first-life $(SOAK_FROM) -v | grep -vE '^=== '
+	@echo "== a real life of seed $(SOAK_FROM)"
+	@go test -count=1 -timeout 0 ./test/e2e -run ARealLifeKeepsTheLaws -life.steps $(SOAK_STEPS) -life.seed $(SOAK_FROM) -v | grep -vE '^=== '
 
 .PHONY: bench
 bench: build tools ## Run the benchmarks: of functions for BENCHTIME (1s), then of a plane with members

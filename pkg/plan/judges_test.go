@@ -47,7 +47,9 @@ func (l *life) abandoned(u *worldUnit) bool {
 // replaced: the cluster that may hold the copy is no longer the member, and nobody gave it up.
 func (l *life) replaced(e federated.UnitStatus, u *worldUnit) bool {
 	return e.Inventory && e.ClusterID != "" && e.ClusterID != l.w.members[u.member].id && !slices.ContainsFunc(l.w.abandonments,
-		func(a plan.Abandonment) bool { return a.Cluster == e.Cluster && (a.ClusterID == e.ClusterID || a.ClusterID == "") })
+		func(a plan.Abandonment) bool {
+			return a.Cluster == e.Cluster && (a.ClusterID == e.ClusterID || a.ClusterID == "")
+		})
 }
 
 // here: the entry is about the place at which the unit is now.
