@@ -43,6 +43,9 @@ type TypeConfig struct {
 	// OnlyDeletions: of a type that is disabled, objects that are being deleted are still brought to their end, and
 	// nothing else is done. A finalizer that nobody takes off would keep them, and their namespaces, for ever.
 	OnlyDeletions bool
+	// PropagatingAnnotations and RetainedFields say what of a copy is the template's and what the member's. A type in
+	// which they change is started anew, and with it all its objects are looked at.
+	PropagatingAnnotations, RetainedFields []string
 }
 
 // Types starts and stops the propagation of types.
@@ -259,6 +262,9 @@ func typeConfig(ftc *corev1beta1.FederatedTypeConfig) TypeConfig {
 		FederatedNamespaced: target.Scope == apiextensionsv1.NamespaceScoped || ftc.Name == namespaces,
 		CollectStatus:       collect == nil || *collect == kubefedv1beta1.StatusCollectionEnabled,
 		OnlyDeletions:       ftc.Spec.Propagation != kubefedv1beta1.PropagationEnabled,
+
+		PropagatingAnnotations: slices.Clone(ftc.Spec.PropagatingAnnotations),
+		RetainedFields:         slices.Clone(ftc.Spec.RetainedFields),
 	}
 }
 

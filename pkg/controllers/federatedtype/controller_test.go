@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -174,8 +175,8 @@ func TestATypeIsServedAndPropagatedOnceItsDefinitionIsEstablished(t *testing.T) 
 		Federated:  schema.GroupVersionResource{Group: "types.kubefed.io", Version: "v1beta1", Resource: "federateddeployments"},
 		Namespaced: true, FederatedNamespaced: true, CollectStatus: true,
 	}
-	if got := p.types[ftcKey.Name]; got != want {
-		t.Fatalf("started %+v", got)
+	if diff := cmp.Diff(want, p.types[ftcKey.Name]); diff != "" {
+		t.Fatalf("started (-want +got):\n%s", diff)
 	}
 	writes := p.writes.Load()
 	p.reconcile()
