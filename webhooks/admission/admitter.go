@@ -38,17 +38,24 @@ type Request struct {
 type Options struct {
 	// TopologyTypes are the configured types of units, without "cluster".
 	TopologyTypes []string
+	// RequireGrants tells whether members that say nothing of tenants are closed to all that have one (default: not).
+	RequireGrants func() bool
 }
 
 // Admitter judges and completes writes.
 type Admitter struct {
-	facts Facts
-	types []string
+	facts         Facts
+	types         []string
+	requireGrants func() bool
 }
 
 // New makes an Admitter that looks things up in facts.
 func New(facts Facts, o Options) *Admitter {
-	return &Admitter{facts: facts, types: slices.Clone(o.TopologyTypes)}
+	a := &Admitter{facts: facts, types: slices.Clone(o.TopologyTypes), requireGrants: o.RequireGrants}
+	if a.requireGrants == nil {
+		a.requireGrants = func() bool { return false }
+	}
+	return a
 }
 
 // rules are what there is to say about one kind.
@@ -67,6 +74,8 @@ type rules struct {
 func (a *Admitter) rulesFor(ctx context.Context, req *Request) (rules, bool, error) {
 	gk := req.Kind.GroupKind()
 	switch gk {
+	case namespaceKind:
+		return a.namespaceRules(), true, nil
 	case schema.GroupKind{Group: topologyv1alpha1.GroupVersion.Group, Kind: "Unit"}:
 		return a.unitRules(), true, nil
 	case schema.GroupKind{Group: corev1beta1.GroupVersion.Group, Kind: "KubeFedCluster"}:
@@ -100,11 +109,17 @@ func mayBeFederated(gk schema.GroupKind) bool {
 
 // passes tells whether a request goes through whatever it holds.
 func passes(req *Request) bool {
-	if req.Subresource != "" || req.Object == nil || req.Object.GetDeletionTimestamp() != nil {
+	switch {
+	case req.Object == nil:
 		return true
-	}
-	if req.Create {
-		return false
+	case changesOwner(req):
+		return false // by any way in, and also while the object is being deleted: what it owns is still there
+	case req.Subresource != "":
+		return true
+	case req.Create:
+		return false // also with the deletion timestamp of a dump, which is not stored
+	case req.Object.GetDeletionTimestamp() != nil:
+		return true
 	}
 	return req.Old == nil || reflect.DeepEqual(req.Old.Object["spec"], req.Object.Object["spec"]) &&
 		reflect.DeepEqual(req.Old.GetLabels(), req.Object.GetLabels()) && !deleteOptionsChanged(req)

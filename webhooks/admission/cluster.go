@@ -28,7 +28,7 @@ var (
 )
 
 func (a *Admitter) clusterRules() rules {
-	return rules{judge: judgeCluster, warn: func(_ context.Context, req *Request) []string { return warnNamespace(req, "KubeFedCluster") }}
+	return rules{judge: judgeCluster, compare: a.compareCluster, warn: func(_ context.Context, req *Request) []string { return warnNamespace(req, "KubeFedCluster") }}
 }
 
 // warnNamespace warns of what nobody reads.
@@ -63,6 +63,7 @@ func judgeCluster(obj *unstructured.Unstructured) []fault {
 	}
 	errs = append(errs, judgeProxy(cluster.Spec.ProxyURL, specPath.Child("proxyURL"))...)
 	errs = append(errs, judgeTLS(cluster.Spec.DisabledTLSValidations, specPath.Child("disabledTLSValidations"))...)
+	errs = append(errs, judgeGrants(cluster.Spec.Grants, specPath.Child("grants"))...)
 	return byField(errs)
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	corev1beta1 "github.com/cellfed/cellfed/pkg/apis/core/v1beta1"
 	topologyv1alpha1 "github.com/cellfed/cellfed/pkg/apis/topology/v1alpha1"
 )
 
@@ -25,12 +26,19 @@ type Facts interface {
 	Claim(ctx context.Context, name string) (*topologyv1alpha1.MemberNamespaceClaim, bool, error)
 	// FederatedType finds the FederatedTypeConfig that makes a kind federated.
 	FederatedType(ctx context.Context, gk schema.GroupKind) (TypeFacts, bool, error)
+	// InNamespace names something in a namespace that is its owner's: a federated object, a unit or a revision; "" = there
+	// is none.
+	InNamespace(ctx context.Context, namespace string) (string, error)
+	// OnMember names something that is, or may have a copy, on a member: a unit, or a federated object that is placed by
+	// cluster; "" = there is none.
+	OnMember(ctx context.Context, name string) (string, error)
 }
 
 // Cluster is a physical member as placement sees it.
 type Cluster struct {
 	Name   string
 	Labels map[string]string
+	Grants []corev1beta1.TenantGrant
 }
 
 // TypeFacts is what a FederatedTypeConfig says.

@@ -23,8 +23,10 @@ type fakeFacts struct {
 	clusters   []Cluster
 	claims     map[string]topologyv1alpha1.UnitReference
 	types      map[schema.GroupKind]TypeFacts
-	err        error
-	asked      int
+	// inNamespace and onMember are what stands in the way of another owner.
+	inNamespace, onMember map[string]string
+	err                   error
+	asked                 int
 }
 
 func (f *fakeFacts) ask() error { f.asked++; return f.err }
@@ -71,6 +73,14 @@ func (f *fakeFacts) Claim(_ context.Context, name string) (*topologyv1alpha1.Mem
 func (f *fakeFacts) FederatedType(_ context.Context, gk schema.GroupKind) (TypeFacts, bool, error) {
 	t, ok := f.types[gk]
 	return t, ok, f.ask()
+}
+
+func (f *fakeFacts) InNamespace(_ context.Context, namespace string) (string, error) {
+	return f.inNamespace[namespace], f.ask()
+}
+
+func (f *fakeFacts) OnMember(_ context.Context, name string) (string, error) {
+	return f.onMember[name], f.ask()
 }
 
 func unit(namespace, name, topologyType string, labels map[string]string) *topologyv1alpha1.Unit {

@@ -130,6 +130,11 @@ func (a *Admitter) compareFederated(ctx context.Context, req *Request) ([]fault,
 			return nil, err
 		}
 		faults = append(faults, owner...)
+		place, err := a.judgePlace(ctx, req, v)
+		if err != nil {
+			return nil, err
+		}
+		faults = append(faults, place...)
 	}
 	if !slices.Contains(a.types, v.topologyType) {
 		return faults, nil // members, or a fault that was told already

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
+	"github.com/cellfed/cellfed/pkg/tenancy"
 	"github.com/cellfed/cellfed/pkg/topology"
 )
 
@@ -85,10 +86,16 @@ func isEmpty(raw any) bool {
 // units are the units of the object's namespace and type, or the members, by name.
 func (a *Admitter) units(ctx context.Context, v *view) (map[string]labels.Set, bool) {
 	out := map[string]labels.Set{}
+	who, err := a.owner(ctx, v.namespace)
+	if err != nil {
+		return nil, false
+	}
 	if v.topologyType == topology.TypeCluster {
 		clusters, err := a.facts.Clusters(ctx)
 		for _, c := range clusters {
-			out[c.Name] = c.Labels
+			if tenancy.Of(c.Labels) == who { // of others' members nothing is told, not even that they are there
+				out[c.Name] = c.Labels
+			}
 		}
 		return out, err == nil
 	}

@@ -34,6 +34,7 @@ type LiveFacts struct {
 	clusters   *source[corev1beta1.KubeFedCluster]
 	claims     *source[topologyv1alpha1.MemberNamespaceClaim]
 	types      *source[corev1beta1.FederatedTypeConfig]
+	live       dynamic.Interface
 }
 
 var _ Facts = &LiveFacts{}
@@ -51,6 +52,7 @@ func NewLiveFacts(cfg *rest.Config) (*LiveFacts, error) {
 func factsThrough(client dynamic.Interface) *LiveFacts {
 	topologies, core := topologyv1alpha1.GroupVersion, corev1beta1.GroupVersion
 	return &LiveFacts{
+		live:       client,
 		namespaces: newSource[corev1.Namespace](client, corev1.SchemeGroupVersion.WithResource("namespaces"), metav1.NamespaceAll, nil),
 		units:      newSource[topologyv1alpha1.Unit](client, topologies.WithResource("units"), metav1.NamespaceAll, nil),
 		clusters:   newSource[corev1beta1.KubeFedCluster](client, core.WithResource("kubefedclusters"), wellknown.FederationNamespace, nil),
@@ -101,7 +103,7 @@ func (f *LiveFacts) Cluster(ctx context.Context, name string) (Cluster, bool, er
 	if !found {
 		return Cluster{}, false, err
 	}
-	return Cluster{Name: c.Name, Labels: c.Labels}, true, nil
+	return clusterFacts(c), true, nil
 }
 
 // Clusters implements Facts.
@@ -109,7 +111,7 @@ func (f *LiveFacts) Clusters(ctx context.Context) ([]Cluster, error) {
 	list, err := f.clusters.list(ctx, wellknown.FederationNamespace)
 	out := make([]Cluster, 0, len(list))
 	for _, c := range list {
-		out = append(out, Cluster{Name: c.Name, Labels: c.Labels})
+		out = append(out, clusterFacts(c))
 	}
 	return out, err
 }

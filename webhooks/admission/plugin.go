@@ -3,6 +3,7 @@ package admission
 import (
 	"context"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/admission"
@@ -79,10 +80,15 @@ func (p plugin) Validate(ctx context.Context, attr admission.Attributes, _ admis
 	return err
 }
 
-// requestOf gives the request for a custom resource; false for everything built in, which is none of ours.
+// requestOf gives the request for a custom resource, or for a namespace, which owns them; false for everything else
+// that is built in, which is none of ours.
 func requestOf(attr admission.Attributes) (*Request, bool) {
 	obj, ok := attr.GetObject().(*unstructured.Unstructured)
-	if !ok {
+	old := unstructuredOf(attr.GetOldObject())
+	if attr.GetKind().GroupKind() == namespaceKind && attr.GetObject() != nil {
+		obj, old, ok = metadataOf(attr.GetObject()), metadataOf(attr.GetOldObject()), true
+	}
+	if !ok || obj == nil {
 		return nil, false
 	}
 	return &Request{
@@ -92,8 +98,24 @@ func requestOf(attr admission.Attributes) (*Request, bool) {
 		Subresource: attr.GetSubresource(),
 		Namespace:   attr.GetNamespace(),
 		Object:      obj,
-		Old:         unstructuredOf(attr.GetOldObject()),
+		Old:         old,
 	}, true
+}
+
+// metadataOf is what there is to judge of a namespace, whose type the door does not know.
+func metadataOf(obj runtime.Object) *unstructured.Unstructured {
+	if obj == nil {
+		return nil
+	}
+	m, err := meta.Accessor(obj)
+	if err != nil {
+		return nil
+	}
+	u := &unstructured.Unstructured{Object: map[string]any{}}
+	u.SetName(m.GetName())
+	u.SetLabels(m.GetLabels())
+	u.SetDeletionTimestamp(m.GetDeletionTimestamp())
+	return u
 }
 
 func unstructuredOf(obj runtime.Object) *unstructured.Unstructured {

@@ -7,21 +7,18 @@ import (
 	"slices"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	topologyv1alpha1 "github.com/cellfed/cellfed/pkg/apis/topology/v1alpha1"
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
+	"github.com/cellfed/cellfed/pkg/tenancy"
 	"github.com/cellfed/cellfed/pkg/topology"
 )
 
 // defaultUnitType is what a unit is when nobody says.
 const defaultUnitType = "cell"
-
-// systemPrefix and systemNamespaces are the members' own: no unit may live there.
-const systemPrefix = "kube-"
-
-var systemNamespaces = []string{"default"}
 
 func (a *Admitter) unitRules() rules {
 	return rules{complete: a.completeUnit, judge: a.judgeUnit, compare: a.compareUnit}
@@ -82,7 +79,7 @@ func judgeMemberNamespace(name string) []fault {
 	for _, p := range topology.ValidateUnitName(name) { // the same rule: a DNS label
 		faults = append(faults, newFault("memberNamespace"+p, field.Invalid(at, name, p)))
 	}
-	if strings.HasPrefix(name, systemPrefix) || slices.Contains(systemNamespaces, name) {
+	if tenancy.IsSystem(name) || name == metav1.NamespaceDefault {
 		faults = append(faults, newFault("system namespace", field.Forbidden(at,
 			fmt.Sprintf("%s is a system namespace of the member: say another one", name))))
 	}
@@ -119,11 +116,12 @@ func (a *Admitter) compareUnit(ctx context.Context, req *Request) ([]fault, erro
 	if spec.cluster == "" || spec.memberNamespace == "" {
 		return faults, nil // said by judgeUnit
 	}
-	if _, found, err := a.facts.Cluster(ctx, spec.cluster); err != nil {
-		return nil, unavailable("whether there is a member "+spec.cluster, err)
-	} else if !found {
-		faults = append(faults, newFault("unknown cluster", field.Invalid(specPath.Child("cluster"), spec.cluster,
-			fmt.Sprintf("no KubeFedCluster %s in namespace %s: join the member first", spec.cluster, wellknown.FederationNamespace))))
+	refusal, err := a.judgeGrant(ctx, req.Namespace, spec)
+	if err != nil {
+		return nil, err
+	}
+	if refusal != nil { // then nobody is told who has the member namespace
+		return append(faults, *refusal), nil
 	}
 	claim, found, err := a.facts.Claim(ctx, topology.ClaimName(spec.cluster, spec.memberNamespace))
 	if err != nil {
