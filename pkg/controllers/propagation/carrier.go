@@ -55,7 +55,7 @@ func newCarrier(c *Controller, t Type, plane string) (*carrier, error) {
 	k := &carrier{
 		Controller: c, typ: t, plane: plane,
 		informer: dynamicinformer.NewFilteredDynamicInformer(c.opts.Dynamic, t.Federated, "", 0,
-			cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc}, nil).Informer(),
+			cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc, uidIndex: byUID}, nil).Informer(),
 		queue: workqueue.NewTypedRateLimitingQueueWithConfig(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[objectKey](10*time.Millisecond, 30*time.Second),
 			workqueue.TypedRateLimitingQueueConfig[objectKey]{Name: "propagation-" + t.Name}),
