@@ -56,6 +56,8 @@ type route struct{ member, typ string }
 type lane struct {
 	underWay int
 	slow     bool         // did not answer within the patience lately
+	fast     int          // answers in a row that came within the patience
+	needed   int          // how many of them it takes not to be slow any more
 	waiting  map[Key]bool // woken when there is room again
 }
 
@@ -159,7 +161,7 @@ func (e *Executor) markSlow(open map[string]route) {
 	defer e.mu.Unlock()
 	for _, m := range open {
 		if l := e.lanes[m]; l != nil {
-			l.slow = true
+			l.hung()
 		}
 	}
 }
@@ -180,7 +182,7 @@ func (e *Executor) start(key Key, gvr schema.GroupVersionResource, step *plan.St
 		began := e.opts.Now()
 		ctx, done := e.call(conn.Context(), key.Type)
 		defer done()
-		result := performSafely(ctx, gvr, step, conn)
+		result := believed(step, performSafely(ctx, gvr, step, conn))
 		revision := ""
 		if step.Action == plan.Create || step.Action == plan.Update {
 			revision = step.Revision
@@ -244,6 +246,34 @@ func (e *Executor) busy(typ string) bool {
 	return false
 }
 
+// What it takes for a slow member to be waited for again, and for its past to be forgotten.
+const (
+	firstTrust = 4
+	lastTrust  = 1024
+)
+
+// hung notes that a call was not answered within the patience. Each time it takes more answers until the member is
+// waited for again: one that hangs now and then would hold up a worker now and then.
+func (l *lane) hung() {
+	if !l.slow {
+		l.needed = min(max(firstTrust, 2*l.needed), lastTrust)
+	}
+	l.slow, l.fast = true, 0
+}
+
+func (l *lane) answered(inTime bool) {
+	if !inTime {
+		l.hung()
+		return
+	}
+	if l.fast++; l.slow && l.fast >= l.needed {
+		l.slow = false
+	}
+	if !l.slow && l.fast >= lastTrust {
+		l.needed = 0
+	}
+}
+
 func (e *Executor) lane(way route) *lane {
 	l := e.lanes[way]
 	if l == nil {
@@ -273,7 +303,7 @@ func (e *Executor) leave(way route, took *time.Duration) {
 	l := e.lane(way)
 	l.underWay--
 	if took != nil {
-		l.slow = *took > e.opts.Patience
+		l.answered(*took <= e.opts.Patience)
 	}
 	room := e.opts.CallsPerMember - l.underWay
 	if l.underWay == 0 {

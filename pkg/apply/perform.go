@@ -70,7 +70,11 @@ func create(ctx context.Context, step *plan.Step, conn Connection, resource dyna
 	case err == nil:
 		return plan.Result{Outcome: plan.Done, Object: strip(made)}
 	case apierrors.IsAlreadyExists(err):
-		return look(ctx, step, resource)
+		r := look(ctx, step, resource)
+		if r.Outcome == plan.Stale { // gone by now, or never there: a member that says both for ever must not be asked for ever
+			r.Why = failure(err, plan.CodeCreationFailed, plan.CodeCreationTimedOut, step).Why
+		}
+		return r
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		err = fmt.Errorf("namespace %s is being deleted there; the copy is made again when that has ended: %w", step.Namespace, err)
 	}
@@ -190,8 +194,8 @@ func deleteOptions(raw string, uid types.UID) (metav1.DeleteOptions, error) {
 func goneOrGoing(raw []byte, uid string) plan.Result {
 	answer := &unstructured.Unstructured{}
 	// Whole numbers must stay whole numbers: status is compared with what is stored.
-	if err := utiljson.Unmarshal(raw, &answer.Object); err != nil {
-		return plan.Result{Outcome: plan.Stale}
+	if err := utiljson.Unmarshal(raw, &answer.Object); err != nil || answer.Object == nil {
+		return failure(errors.New("it answers a deletion with something that is no object"), plan.CodeDeletionFailed, plan.CodeDeletionTimedOut, nil)
 	}
 	if answer.GetKind() == "Status" && answer.GetAPIVersion() == "v1" && string(answer.GetUID()) == "" {
 		if status, _, _ := unstructured.NestedString(answer.Object, "status"); status == metav1.StatusSuccess {

@@ -139,7 +139,7 @@ func TestCreations(t *testing.T) {
 					t.Errorf("%v", r.Object)
 				}
 			}},
-		"found and gone again is stale": {there: nothing, action: plan.Create, want: plan.Stale,
+		"found and gone again is stale, and counted": {there: nothing, action: plan.Create, want: plan.Stale, code: plan.CodeCreationFailed,
 			since: func(f *fakeMember) {
 				f.put(webPath, web().Object)
 				f.before = func(method, _ string) {
@@ -215,7 +215,7 @@ func TestDeletions(t *testing.T) {
 			since: func(f *fakeMember) {
 				f.answer = func(w http.ResponseWriter, _ string) bool { reply(w, 200, f.get(webPath).Object); return true }
 			}},
-		"a deletion whose answer nobody understands is asked again": {there: seen(), action: plan.Delete, want: plan.Stale,
+		"a deletion whose answer nobody understands has failed": {there: seen(), action: plan.Delete, want: plan.Failed, code: plan.CodeDeletionFailed,
 			since: func(f *fakeMember) {
 				f.answer = func(w http.ResponseWriter, _ string) bool {
 					_, _ = w.Write([]byte("<html>"))
