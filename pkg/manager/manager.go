@@ -164,6 +164,7 @@ func (a *assembly) build(ctx context.Context, cfg *rest.Config) error {
 		Gates: a.live.Gates, AdoptByDefault: a.live.AdoptByDefault, StrictNamespaces: a.live.StrictNamespaces, Workers: a.live.Workers,
 		RequireGrants: a.requireGrants,
 	})
+	members.Guard(a.propagation.MemberInUse)
 	a.followSettings(members)
 	if err := a.Add(watcher); err != nil {
 		return fmt.Errorf("adding the settings: %w", err)
@@ -181,9 +182,14 @@ func (a *assembly) build(ctx context.Context, cfg *rest.Config) error {
 	}
 	if a.opts.Enabled(FederatedType) || a.opts.Enabled(Propagation) {
 		types := &federatedtype.Reconciler{Client: a.GetClient(), Fleet: a.fleet, Types: carrying{a.propagation, ctx, a.opts.Enabled(Propagation)},
-			Conversion: a.opts.Conversion}
+			Conversion: a.opts.Conversion, Remaining: a.propagation.Remaining}
 		if err := types.AddTo(a); err != nil {
 			return fmt.Errorf("adding %s: %w", FederatedType, err)
+		}
+	}
+	if a.opts.Enabled(Propagation) {
+		if err := a.addAbandonments(members); err != nil {
+			return fmt.Errorf("adding abandonments: %w", err)
 		}
 	}
 	return a.watchTopology(ctx)
@@ -219,7 +225,11 @@ func (a *assembly) watchTopology(ctx context.Context) error {
 			}
 		}
 		if _, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-			AddFunc: tell, DeleteFunc: tell, UpdateFunc: func(_, obj any) { tell(obj) },
+			AddFunc: tell, DeleteFunc: tell, UpdateFunc: func(old, obj any) {
+				if !onlyFound(old, obj) {
+					tell(obj)
+				}
+			},
 		}); err != nil {
 			return fmt.Errorf("watching %T: %w", w.kind, err)
 		}

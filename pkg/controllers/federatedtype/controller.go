@@ -88,6 +88,9 @@ type Reconciler struct {
 	Types  Types
 	// Conversion says where CRDs ask for conversions.
 	Conversion apiextensionsv1.WebhookClientConfig
+	// Remaining tells how many objects of a federated type the plane still has a part in, and names some. Without it, a
+	// type ends when its FederatedTypeConfig is deleted.
+	Remaining func(ctx context.Context, federated schema.GroupVersionResource) (int, []string, error)
 
 	answers answers
 }
@@ -114,7 +117,7 @@ func (r *Reconciler) reconcile(ctx context.Context, key client.ObjectKey) (time.
 		return 0, fmt.Errorf("reading FederatedTypeConfig %s: %w", key.Name, err)
 	}
 	if stored.DeletionTimestamp != nil {
-		return 0, r.end(ctx, stored)
+		return r.end(ctx, stored)
 	}
 	if controllerutil.AddFinalizer(stored, wellknown.TypeConfigFinalizer) {
 		if err := r.Client.Update(ctx, stored); err != nil {
@@ -143,18 +146,6 @@ func (r *Reconciler) reconcile(ctx context.Context, key client.ObjectKey) (time.
 		return lackingPause, nil
 	}
 	return 0, nil
-}
-
-// end stops a type's propagation. Its CRD and objects stay, as in KubeFed.
-func (r *Reconciler) end(ctx context.Context, ftc *corev1beta1.FederatedTypeConfig) error {
-	r.Types.Stop(ftc.Name)
-	if !controllerutil.RemoveFinalizer(ftc, wellknown.TypeConfigFinalizer) {
-		return nil
-	}
-	if err := r.Client.Update(ctx, ftc); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("removing the finalizer of FederatedTypeConfig %s: %w", ftc.Name, err)
-	}
-	return nil
 }
 
 // serve makes the type's CRD as it should be and tells how it is.
@@ -261,7 +252,7 @@ func typeConfig(ftc *corev1beta1.FederatedTypeConfig) TypeConfig {
 		Namespaced:          target.Scope == apiextensionsv1.NamespaceScoped,
 		FederatedNamespaced: target.Scope == apiextensionsv1.NamespaceScoped || ftc.Name == namespaces,
 		CollectStatus:       collect == nil || *collect == kubefedv1beta1.StatusCollectionEnabled,
-		OnlyDeletions:       ftc.Spec.Propagation != kubefedv1beta1.PropagationEnabled,
+		OnlyDeletions:       ftc.Spec.Propagation != kubefedv1beta1.PropagationEnabled || ftc.DeletionTimestamp != nil,
 
 		PropagatingAnnotations: slices.Clone(ftc.Spec.PropagatingAnnotations),
 		RetainedFields:         slices.Clone(ftc.Spec.RetainedFields),

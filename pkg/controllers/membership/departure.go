@@ -46,6 +46,13 @@ const (
 // InUse tells whether something of the plane may still be in a member, and what, for people to read.
 type InUse func(ctx context.Context, member string) (bool, string, error)
 
+// Guard has members wait with their going while they are in use. It is called before the controller runs.
+func (c *Controller) Guard(inUse InUse) {
+	opts := *c.opts.Load()
+	opts.InUse = inUse
+	c.opts.Store(&opts)
+}
+
 // guard puts the finalizer on a member, so that it cannot vanish from under copies.
 func (c *Controller) guard(ctx context.Context, cluster *corev1beta1.KubeFedCluster) error {
 	if c.opts.Load().InUse == nil || cluster.DeletionTimestamp != nil || controllerutil.ContainsFinalizer(cluster, wellknown.ClusterFinalizer) {

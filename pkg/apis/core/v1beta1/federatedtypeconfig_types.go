@@ -21,6 +21,8 @@ const (
 	TypeServed = "Served"
 	// TypeInMembers is True while every reachable member serves the target type; its message names those that don't.
 	TypeInMembers = "InMembers"
+	// TypeEnded is False while the FederatedTypeConfig is being deleted and objects of its type may have copies in members.
+	TypeEnded = "Ended"
 )
 
 // FederatedTypeConfig federates one kind: creating it is all it takes.
