@@ -1,9 +1,6 @@
 package render
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -18,6 +15,7 @@ import (
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
 	"github.com/cellfed/cellfed/pkg/federated"
 	"github.com/cellfed/cellfed/pkg/override"
+	"github.com/cellfed/cellfed/pkg/retain"
 )
 
 // ErrOverrides marks errors whose cause is the unit's overrides; others are the template's.
@@ -33,6 +31,8 @@ type Input struct {
 	// Observed is what is there now; nil = nothing.
 	Observed       *unstructured.Unstructured
 	RetainReplicas bool
+	// Policy is the type's.
+	Policy Policy
 }
 
 // Desired is the object to create, or to put in place of the observed one.
@@ -42,7 +42,7 @@ func Desired(in Input) (*unstructured.Unstructured, error) {
 	if err := identify(u, in); err != nil {
 		return nil, err
 	}
-	retain(u, in)
+	keep(u, in)
 	ops, faults := override.Parse(in.Content.Overrides, field.NewPath("clusterOverrides"))
 	if len(faults) > 0 {
 		return nil, fmt.Errorf("%w: %w", ErrOverrides, faults.ToAggregate())
@@ -56,6 +56,12 @@ func Desired(in Input) (*unstructured.Unstructured, error) {
 			return nil, fmt.Errorf("%w: they change %s, which only the plane may", ErrOverrides, strings.Join(escapes, ", "))
 		}
 		u.Object = patched
+	}
+	if err := annotate(u, in); err != nil {
+		if len(ops) > 0 {
+			return nil, fmt.Errorf("%w: with them %w", ErrOverrides, err)
+		}
+		return nil, fmt.Errorf("template.%w", err)
 	}
 	mark(u, in.Owner)
 	return u, nil
@@ -88,6 +94,9 @@ func identify(u *unstructured.Unstructured, in Input) error {
 		}
 		metadata["labels"] = m
 	}
+	if annotations, present, _ := unstructured.NestedFieldNoCopy(u.Object, "metadata", "annotations"); present && !in.Policy.Annotations.Empty() {
+		metadata["annotations"] = annotations // overrides may speak of any of them; annotate sorts them afterwards
+	}
 	u.Object["metadata"] = metadata
 	delete(u.Object, "status")
 	u.SetName(in.Name)
@@ -105,24 +114,56 @@ func identify(u *unstructured.Unstructured, in Input) error {
 	return nil
 }
 
-// retain takes over from the observed object what is the member's.
-func retain(u *unstructured.Unstructured, in Input) {
+// keep takes over from the observed object what is the member's.
+func keep(u *unstructured.Unstructured, in Input) {
 	if in.Observed == nil {
 		return
 	}
 	u.SetResourceVersion(in.Observed.GetResourceVersion())
 	u.SetFinalizers(in.Observed.GetFinalizers())
-	annotations := in.Observed.GetAnnotations()
-	delete(annotations, wellknown.OwnerAnnotation) // mark puts it on; overrides that replace the map must not fail over it
-	u.SetAnnotations(annotations)
-	if !in.RetainReplicas {
-		return
+	if owners, ok, _ := unstructured.NestedSlice(in.Observed.Object, "metadata", "ownerReferences"); ok && len(owners) > 0 {
+		u.Object["metadata"].(map[string]any)["ownerReferences"] = owners // who else lives on it is the member's affair
 	}
-	if replicas, ok, _ := unstructured.NestedInt64(in.Observed.Object, "spec", "replicas"); ok {
-		if spec, isMap := u.Object["spec"].(map[string]any); isMap {
-			spec["replicas"] = replicas
+	if in.Policy.Annotations.Empty() {
+		annotations := in.Observed.GetAnnotations()
+		delete(annotations, wellknown.OwnerAnnotation) // mark puts it on; overrides that replace the map must not fail over it
+		u.SetAnnotations(annotations)
+	}
+	retain.For(in.Target.GroupKind(), in.Policy.Retained, in.RetainReplicas).Apply(u.Object, in.Observed.Object)
+}
+
+// annotate ends what is said of annotations where some are spec: of those that template and overrides say the ones that
+// propagate, and of the member's the others. So whether an override applies never depends on what a member holds.
+func annotate(u *unstructured.Unstructured, in Input) error {
+	policy := in.Policy.Annotations
+	if policy.Empty() {
+		return nil
+	}
+	said, _, _ := unstructured.NestedFieldNoCopy(u.Object, "metadata", "annotations")
+	ours, ok := said.(map[string]any)
+	if said != nil && !ok {
+		return fmt.Errorf("metadata.annotations is %T, not an object", said)
+	}
+	annotations := map[string]string{}
+	for _, k := range slices.Sorted(maps.Keys(ours)) {
+		if !policy.Matches(k) {
+			continue
+		}
+		v, ok := ours[k].(string)
+		if !ok {
+			return fmt.Errorf("metadata.annotations[%s] is %v, not a string: put it in quotes", k, ours[k])
+		}
+		annotations[k] = v
+	}
+	if in.Observed != nil {
+		for k, v := range in.Observed.GetAnnotations() {
+			if !policy.Matches(k) {
+				annotations[k] = v
+			}
 		}
 	}
+	u.SetAnnotations(annotations)
+	return nil
 }
 
 func mark(u *unstructured.Unstructured, owner federated.Owner) {
@@ -140,29 +181,8 @@ func mark(u *unstructured.Unstructured, owner federated.Owner) {
 	u.SetAnnotations(annotations)
 }
 
-// Version names what an observed object holds, apart from what is the member's own: status, bookkeeping, finalizers
-// and foreign annotations. As long as it is the version recorded at the last confirmed write, nobody changed the
-// content, and an object that the member filled with defaults needs no comparing with what was asked.
-func Version(u *unstructured.Unstructured) (string, error) {
-	content := make(map[string]any, len(u.Object))
-	for k, v := range u.Object {
-		switch k { // what is not content: the member's own, and the words in which it was asked for
-		case "status", "metadata", "apiVersion", "kind":
-		default:
-			content[k] = v
-		}
-	}
-	content["metadata"] = map[string]any{
-		"labels": u.GetLabels(),
-		"owner":  u.GetAnnotations()[wellknown.OwnerAnnotation],
-	}
-	raw, err := json.Marshal(content)
-	if err != nil {
-		return "", fmt.Errorf("encoding the observed object: %w", err)
-	}
-	sum := sha256.Sum256(raw)
-	return hex.EncodeToString(sum[:8]), nil
-}
+// Version is what the default lens shows.
+func Version(u *unstructured.Unstructured) (string, error) { return Lens{}.Version(u) }
 
 // OwnerOf reads the owner mark of a member's object.
 func OwnerOf(u *unstructured.Unstructured) (federated.Owner, bool) {
