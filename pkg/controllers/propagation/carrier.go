@@ -47,6 +47,8 @@ type carrier struct {
 	recorded map[objectKey]map[string]made
 	// crew is the type's workers.
 	crew crew
+	// versions are KubeFed's version objects as they were last written, while their gate is on.
+	versions map[objectKey]*unstructured.Unstructured
 	// waiting are FederatedNamespaces that wait for what lives in their copies.
 	waiting map[objectKey]bool
 }
@@ -62,6 +64,7 @@ func newCarrier(c *Controller, t Type, plane string) (*carrier, error) {
 		written:  map[objectKey]*unstructured.Unstructured{},
 		recorded: map[objectKey]map[string]made{},
 		waiting:  map[objectKey]bool{},
+		versions: map[objectKey]*unstructured.Unstructured{},
 	}
 	k.crew.wanted = c.opts.Workers
 	if err := k.informer.SetTransform(dropManagedFields); err != nil {
@@ -88,6 +91,7 @@ func dropManagedFields(obj any) (any, error) {
 func (k *carrier) start(ctx context.Context) {
 	ctx, k.cancel = context.WithCancel(ctx)
 	ctx = klog.NewContext(ctx, klog.FromContext(ctx).WithName("propagation").WithValues("type", k.typ.Name))
+	k.opts.Fleet.Expect(k.typ.Target, k.expectation())
 	unsubscribe := k.opts.Fleet.Subscribe(k.memberEvent)
 	k.done.Add(2)
 	go func() {
