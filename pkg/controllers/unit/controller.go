@@ -29,6 +29,8 @@ import (
 const (
 	// ReasonInvalid: the unit says something that admission refuses; it came in some other way.
 	ReasonInvalid = "Invalid"
+	// ReasonMemberLeaving: the member's KubeFedCluster is being deleted, and waits for its units.
+	ReasonMemberLeaving = "MemberLeaving"
 	// ReasonSystemNamespace: the member namespace is the member's own.
 	ReasonSystemNamespace = "SystemNamespace"
 	// ReasonNotGranted: the member does not grant the member namespace to the unit's tenant, or not any more.
@@ -155,6 +157,9 @@ func (c *Controller) keep(ctx context.Context, unit *topologyv1alpha1.Unit) erro
 		return refuse(topologyv1alpha1.ReasonUnknownMember, "there is no KubeFedCluster %s in %s", unit.Spec.Cluster, wellknown.FederationNamespace)
 	} else if err != nil {
 		return fmt.Errorf("reading member %s: %w", unit.Spec.Cluster, err)
+	}
+	if member.DeletionTimestamp != nil {
+		return refuse(ReasonMemberLeaving, "member %s is being removed: nothing new is written to its units; delete the unit", unit.Spec.Cluster)
 	}
 	if err := c.granted(unit, &member, namespace); err != nil {
 		return err

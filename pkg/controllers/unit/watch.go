@@ -36,10 +36,16 @@ func (c *Controller) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		WithOptions(controller.Options{MaxConcurrentReconciles: c.opts.Concurrency}).
 		For(&topologyv1alpha1.Unit{}).
 		Watches(&corev1beta1.KubeFedCluster{}, handler.EnqueueRequestsFromMapFunc(c.unitsOfCluster)).
+		Watches(&topologyv1alpha1.Abandonment{}, handler.EnqueueRequestsFromMapFunc(c.unitsGivenUp), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(c.unitsOfSecret)).
 		Watches(&topologyv1alpha1.MemberNamespaceClaim{}, handler.EnqueueRequestsFromMapFunc(c.claimants)).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(c.unitsOfNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		Complete(c)
+}
+
+// unitsGivenUp finds the units that an abandonment may be about: those that wait with their going need not any more.
+func (c *Controller) unitsGivenUp(ctx context.Context, o client.Object) []reconcile.Request {
+	return requests(c.unitsOn(ctx, o.(*topologyv1alpha1.Abandonment).Spec.Cluster))
 }
 
 // unitsOfCluster finds the units that a KubeFedCluster matters to: all of a physical one, the one that it is of.
