@@ -25,7 +25,7 @@ func planeConfig(c *configv1alpha1.CellFedConfiguration) (apiserver.Config, erro
 	if err != nil {
 		return apiserver.Config{}, err
 	}
-	door := admission.NewInProcess(admission.Options{TopologyTypes: c.TopologyTypes})
+	door := admission.NewInProcess(admission.Options{TopologyTypes: c.TopologyTypes, Gates: c.Gates()})
 	return apiserver.Config{
 		DataDir:     c.DataDir,
 		BindAddress: net.ParseIP(c.BindAddress),

@@ -15,6 +15,7 @@ import (
 	corev1beta1 "github.com/cellfed/cellfed/pkg/apis/core/v1beta1"
 	topologyv1alpha1 "github.com/cellfed/cellfed/pkg/apis/topology/v1alpha1"
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
+	"github.com/cellfed/cellfed/pkg/features"
 	"github.com/cellfed/cellfed/pkg/tenancy"
 	"github.com/cellfed/cellfed/pkg/topology"
 )
@@ -38,24 +39,20 @@ type Request struct {
 type Options struct {
 	// TopologyTypes are the configured types of units, without "cluster".
 	TopologyTypes []string
-	// RequireGrants tells whether members that say nothing of tenants are closed to all that have one (default: not).
-	RequireGrants func() bool
+	// Gates are the feature gates of the process's own configuration. A KubeFedConfig may say otherwise.
+	Gates features.Gates
 }
 
 // Admitter judges and completes writes.
 type Admitter struct {
-	facts         Facts
-	types         []string
-	requireGrants func() bool
+	facts Facts
+	types []string
+	base  features.Gates
 }
 
 // New makes an Admitter that looks things up in facts.
 func New(facts Facts, o Options) *Admitter {
-	a := &Admitter{facts: facts, types: slices.Clone(o.TopologyTypes), requireGrants: o.RequireGrants}
-	if a.requireGrants == nil {
-		a.requireGrants = func() bool { return false }
-	}
-	return a
+	return &Admitter{facts: facts, types: slices.Clone(o.TopologyTypes), base: o.Gates}
 }
 
 // rules are what there is to say about one kind.
@@ -82,6 +79,8 @@ func (a *Admitter) rulesFor(ctx context.Context, req *Request) (rules, bool, err
 		return a.clusterRules(), true, nil
 	case schema.GroupKind{Group: corev1beta1.GroupVersion.Group, Kind: "FederatedTypeConfig"}:
 		return a.typeConfigRules(), true, nil
+	case schema.GroupKind{Group: corev1beta1.GroupVersion.Group, Kind: "KubeFedConfig"}:
+		return a.configRules(), true, nil
 	}
 	if !mayBeFederated(gk) {
 		return rules{}, false, nil
@@ -161,6 +160,11 @@ func (a *Admitter) Validate(ctx context.Context, req *Request) ([]string, error)
 	if len(faults) != 0 && req.Old != nil {
 		faults = added(faults, r.judge(req.Old))
 	}
+	gated, err := a.judgeGates(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	faults = append(faults, gated...)
 	if r.compare != nil {
 		more, err := r.compare(ctx, req)
 		if err != nil {

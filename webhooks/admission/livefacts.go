@@ -34,6 +34,7 @@ type LiveFacts struct {
 	clusters   *source[corev1beta1.KubeFedCluster]
 	claims     *source[topologyv1alpha1.MemberNamespaceClaim]
 	types      *source[corev1beta1.FederatedTypeConfig]
+	configs    *source[storedConfig]
 	live       dynamic.Interface
 }
 
@@ -57,6 +58,7 @@ func factsThrough(client dynamic.Interface) *LiveFacts {
 		units:      newSource[topologyv1alpha1.Unit](client, topologies.WithResource("units"), metav1.NamespaceAll, nil),
 		clusters:   newSource[corev1beta1.KubeFedCluster](client, core.WithResource("kubefedclusters"), wellknown.FederationNamespace, nil),
 		claims:     newSource[topologyv1alpha1.MemberNamespaceClaim](client, topologies.WithResource("membernamespaceclaims"), metav1.NamespaceAll, nil),
+		configs:    newSource[storedConfig](client, core.WithResource("kubefedconfigs"), wellknown.FederationNamespace, nil),
 		types: newSource[corev1beta1.FederatedTypeConfig](client, core.WithResource("federatedtypeconfigs"), wellknown.FederationNamespace,
 			cache.Indexers{byKind: func(obj any) ([]string, error) { return []string{kindOf(obj).String()}, nil }}),
 	}
@@ -64,7 +66,7 @@ func factsThrough(client dynamic.Interface) *LiveFacts {
 
 // Run keeps the caches until ctx ends. It is called once, when the API server serves the plane's CRDs.
 func (f *LiveFacts) Run(ctx context.Context) error {
-	informers := []cache.SharedIndexInformer{f.namespaces.informer, f.units.informer, f.clusters.informer, f.claims.informer, f.types.informer}
+	informers := []cache.SharedIndexInformer{f.namespaces.informer, f.units.informer, f.clusters.informer, f.claims.informer, f.types.informer, f.configs.informer}
 	done := make(chan struct{}, len(informers))
 	for _, i := range informers {
 		go func() {

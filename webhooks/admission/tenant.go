@@ -13,6 +13,7 @@ import (
 
 	corev1beta1 "github.com/cellfed/cellfed/pkg/apis/core/v1beta1"
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
+	"github.com/cellfed/cellfed/pkg/features"
 	"github.com/cellfed/cellfed/pkg/tenancy"
 	"github.com/cellfed/cellfed/pkg/topology"
 )
@@ -172,7 +173,11 @@ func (a *Admitter) judgeGrant(ctx context.Context, namespace string, spec unitSp
 	if err != nil {
 		return nil, unavailable("whether there is a member "+spec.cluster, err)
 	}
-	access := tenancy.Access{Owner: tenancy.Of(cluster.Labels), Grants: cluster.Grants, Required: a.requireGrants()}
+	gates, err := a.gates(ctx)
+	if err != nil {
+		return nil, err
+	}
+	access := tenancy.Access{Owner: tenancy.Of(cluster.Labels), Grants: cluster.Grants, Required: gates.Enabled(features.RequireTenantGrants)}
 	if found && access.Granted(who, spec.memberNamespace) {
 		return nil, nil
 	}

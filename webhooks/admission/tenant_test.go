@@ -90,7 +90,7 @@ func TestAUnitIsMadeOnlyWhereItsTenantIsGranted(t *testing.T) {
 		}
 	})
 	t.Run("grants can be required", func(t *testing.T) {
-		a := New(tenants(), Options{TopologyTypes: []string{"cell"}, RequireGrants: func() bool { return true }})
+		a := New(tenants(), Options{TopologyTypes: []string{"cell"}, Gates: gated(t, "RequireTenantGrants", true)})
 		obj := unitObject(t, `"name":"rz09x"`, `{"cluster":"hz-1","topologyType":"cell","memberNamespace":"x"}`)
 		obj.SetLabels(map[string]string{tenantLabel: "acme", workspaceLabel: "prod"})
 		_, err := a.Validate(context.Background(), requestFor(obj, nil))
@@ -291,6 +291,7 @@ func usedPlane(t *testing.T) *fake.FakeDynamicClient {
 		{Group: "topology.cellfed.io", Version: "v1alpha1", Resource: "membernamespaceclaims"}: "MemberNamespaceClaimList",
 		{Group: "core.kubefed.io", Version: "v1beta1", Resource: "kubefedclusters"}:            "KubeFedClusterList",
 		{Group: "core.kubefed.io", Version: "v1beta1", Resource: "federatedtypeconfigs"}:       "FederatedTypeConfigList",
+		{Group: "core.kubefed.io", Version: "v1beta1", Resource: "kubefedconfigs"}:             "KubeFedConfigList",
 		{Group: "propagation.cellfed.io", Version: "v1alpha1", Resource: "revisions"}:          "RevisionList",
 	} {
 		kinds[gvr] = kind
