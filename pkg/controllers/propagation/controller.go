@@ -74,6 +74,7 @@ type Controller struct {
 	opts   Options
 	ledger *apply.Ledger
 	exec   *apply.Executor
+	pacer  pacer
 
 	mu    sync.Mutex
 	types map[string]*carrier
