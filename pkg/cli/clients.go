@@ -21,6 +21,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	corev1beta1 "github.com/cellfed/cellfed/pkg/apis/core/v1beta1"
+	propagationv1alpha1 "github.com/cellfed/cellfed/pkg/apis/propagation/v1alpha1"
 	topologyv1alpha1 "github.com/cellfed/cellfed/pkg/apis/topology/v1alpha1"
 )
 
@@ -35,6 +36,7 @@ var (
 	kubeFedClusters      = corev1beta1.GroupVersion.WithResource("kubefedclusters")
 	federatedTypeConfigs = corev1beta1.GroupVersion.WithResource("federatedtypeconfigs")
 	units                = topologyv1alpha1.GroupVersion.WithResource("units")
+	revisions            = propagationv1alpha1.GroupVersion.WithResource("revisions")
 )
 
 // cluster is one API server, as commands use it. There is no typed client: it would double the size of the command.

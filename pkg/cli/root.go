@@ -31,6 +31,10 @@ const rootExample = `  # Make a cluster a member of the plane
   # Which cell holds which revision of an application
   kubectl cellfed status federateddeployment/web -n acme-prod
 
+  # Which revisions there were, and back to one of them in one cell
+  kubectl cellfed history federateddeployment/web -n acme-prod
+  kubectl cellfed rollback federateddeployment/web -n acme-prod --to 7f3c9a1b2c3d4e5f --mask rz00a
+
   # Take the member out again
   kubectl cellfed unjoin hz-1 --member-kubeconfig hz-1.kubeconfig`
 
@@ -83,7 +87,8 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	root.SetErr(streams.ErrOut)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	plane.AddFlags(root.PersistentFlags())
-	root.AddCommand(newJoinCommand(plane, streams), newUnjoinCommand(plane, streams), newStatusCommand(plane, streams), newVersionCommand(streams))
+	root.AddCommand(newJoinCommand(plane, streams), newUnjoinCommand(plane, streams), newStatusCommand(plane, streams),
+		newHistoryCommand(plane, streams), newRollbackCommand(plane, streams), newVersionCommand(streams))
 	return root
 }
 

@@ -121,7 +121,7 @@ type release struct {
 }
 
 func (o *statusOptions) run(ctx context.Context) error {
-	mapping, err := o.federatedType()
+	mapping, err := o.plane.federatedType(o.kind)
 	if err != nil {
 		return err
 	}
@@ -159,20 +159,20 @@ func (o *statusOptions) run(ctx context.Context) error {
 }
 
 // federatedType finds the kind that the user means, in the form that speaks of units.
-func (o *statusOptions) federatedType() (*meta.RESTMapping, error) {
-	resource := schema.ParseGroupResource(o.kind)
-	kind, err := o.plane.mapper.KindFor(resource.WithVersion(""))
+func (c *cluster) federatedType(said string) (*meta.RESTMapping, error) {
+	resource := schema.ParseGroupResource(said)
+	kind, err := c.mapper.KindFor(resource.WithVersion(""))
 	if meta.IsNoMatchError(err) {
 		// A kind by its name, as manifests write it.
-		kind, err = o.plane.mapper.KindFor(schema.GroupVersionResource{Group: resource.Group, Resource: strings.ToLower(resource.Resource)})
+		kind, err = c.mapper.KindFor(schema.GroupVersionResource{Group: resource.Group, Resource: strings.ToLower(resource.Resource)})
 	}
 	if meta.IsNoMatchError(err) {
-		return nil, fmt.Errorf("the plane does not know the kind %s: 'kubectl get federatedtypeconfigs -A' lists what is federated", o.kind)
+		return nil, fmt.Errorf("the plane does not know the kind %s: 'kubectl get federatedtypeconfigs -A' lists what is federated", said)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("looking for the kind %s: %w", o.kind, err)
+		return nil, fmt.Errorf("looking for the kind %s: %w", said, err)
 	}
-	mapping, err := o.plane.mapper.RESTMapping(kind.GroupKind(), wellknown.TopologyForm)
+	mapping, err := c.mapper.RESTMapping(kind.GroupKind(), wellknown.TopologyForm)
 	if err != nil {
 		return nil, fmt.Errorf("%s is no federated type: it has no version %s", kind.GroupKind(), wellknown.TopologyForm)
 	}
