@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"errors"
 	"fmt"
 	"sort"
 
@@ -19,8 +18,10 @@ func Compute(in Input) Plan {
 	for _, e := range in.Object.Status.Units {
 		c.entries[e.Name] = e
 	}
+	c.lens = render.NewLens(in.Target.GroupKind(), in.Policy, in.Object.RetainReplicas)
 	c.choose()
 	c.plan.Stopped = c.stopped()
+	c.plan.Unsupported = c.unsupported()
 	for _, name := range c.order() {
 		c.plan.Steps = append(c.plan.Steps, c.decide(name))
 	}
@@ -35,6 +36,7 @@ type computation struct {
 	placed  placement.Selected
 	mask    *placement.Selected // nil = no mask
 	missing map[string]bool
+	lens    render.Lens
 	plan    Plan
 }
 
@@ -184,6 +186,7 @@ func (c *computation) decide(name string) Step {
 			step.Namespace = s.unit.MemberNamespace
 		}
 	}
+	step.Lens = c.lens
 	s.step = &step
 	questions := leftQuestions
 	if s.placed {
@@ -321,138 +324,6 @@ func notOurs(c *computation, s *subject) bool {
 // identity was made anew.
 func (c *computation) anotherPlanes(owner federated.Owner) bool {
 	return owner.Plane != "" && owner.Plane != c.in.Plane && owner.UID != c.in.Object.UID
-}
-
-// unconfirmed stands before the version of a copy in a held unit that the plane wrote but whose write was never
-// recorded. Somebody may have edited it since, and nobody can tell: held, it is kept as it was found; writable, it is
-// written once more.
-const unconfirmed = "unconfirmed-"
-
-// heldUnit is law 7 outside the mask: no write but the repair of the unit's own revision.
-func heldUnit(c *computation, s *subject) bool {
-	if s.writable {
-		return false
-	}
-	observed := s.unit.Observed
-	if !s.mine && observed != nil {
-		return s.settle(Hold, CodeAlreadyExists, "the object in the member is taken over when the mask admits the unit")
-	}
-	revision, fresh, settled := c.runs(s)
-	if settled {
-		return true
-	}
-	s.step.Revision = revision
-	if revision == "" {
-		return s.settle(Hold, "", "not placed yet: waiting for the mask")
-	}
-	if observed != nil {
-		v := c.version(s)
-		switch {
-		case fresh:
-			s.step.Version = unconfirmed + v
-		default:
-			s.step.Version = s.entry.Version
-		}
-		if s.step.Version == v || s.step.Version == unconfirmed+v {
-			return s.settle(Keep, "", "held at revision %s by the mask", revision)
-		}
-		s.step.Version = v
-	}
-	if f := s.unit.Failure; f != nil && f.Revision == revision {
-		return s.settle(Wait, f.Code, "%s", f.Message)
-	}
-	content := c.content(revision, s)
-	if content == nil {
-		return s.settle(Hold, CodeRevisionMissing, "the copy is not as it was at revision %s, whose content is not kept any more", revision)
-	}
-	return c.write(s, revision, *content, "repaired towards its own revision %s, at which the mask holds it", revision)
-}
-
-// runs is the revision that a unit runs. The mark in the member was written together with the content, so it knows
-// better than status, which is written afterwards; it is believed only if such a revision was ever made. fresh says
-// that the mark knew better, so that nobody knows which version was written.
-func (c *computation) runs(s *subject) (revision string, fresh, settled bool) {
-	recorded := s.entry.Revision
-	if !s.mine {
-		return recorded, false, false
-	}
-	owner, marked := render.OwnerOf(s.unit.Observed)
-	if !marked || owner.Revision == "" || owner.Revision == recorded {
-		return recorded, marked && s.entry.Version == "", false
-	}
-	if owner.Revision != s.step.Want {
-		if content, known := c.in.Contents[owner.Revision]; !known {
-			c.miss(owner.Revision)
-			return "", false, s.settle(Hold, CodeOnHold, "looking up revision %s", owner.Revision)
-		} else if content == nil {
-			return recorded, false, false
-		}
-	}
-	return owner.Revision, true, false
-}
-
-func (c *computation) content(revision string, s *subject) *federated.Content {
-	if revision == s.step.Want {
-		content := c.in.Object.ContentFor(s.name)
-		return &content
-	}
-	content, known := c.in.Contents[revision]
-	if !known {
-		c.miss(revision)
-	}
-	return content
-}
-
-func (c *computation) miss(revision string) {
-	if c.missing == nil {
-		c.missing = map[string]bool{}
-	}
-	c.missing[revision] = true
-}
-
-func writableUnit(c *computation, s *subject) bool {
-	want := s.step.Want
-	if s.mine {
-		s.step.Version = c.version(s)
-		owner, _ := render.OwnerOf(s.unit.Observed)
-		if owner.Revision == want && s.entry.Revision == want && s.entry.Version == s.step.Version {
-			s.step.Revision = want
-			return s.settle(Keep, "", "")
-		}
-	}
-	if f := s.unit.Failure; f != nil && f.Revision == want {
-		return s.settle(Wait, f.Code, "%s", f.Message)
-	}
-	return c.write(s, want, c.in.Object.ContentFor(s.name), "")
-}
-
-// write settles a unit with the write of a content, or with why it cannot be made.
-func (c *computation) write(s *subject, revision string, content federated.Content, note string, args ...any) bool {
-	desired, err := render.Desired(render.Input{
-		Target: c.in.Target, Name: s.step.Name, Namespace: s.step.Namespace, Content: content,
-		Owner:    federated.Owner{Plane: c.in.Plane, UID: c.in.Object.UID, Unit: s.name, Revision: revision},
-		Observed: s.unit.Observed, RetainReplicas: c.in.Object.RetainReplicas,
-	})
-	switch {
-	case errors.Is(err, render.ErrOverrides):
-		return s.settle(Hold, CodeApplyOverridesFailed, "%v", err)
-	case err != nil:
-		return s.settle(Hold, CodeComputeResourceFailed, "%v", err)
-	}
-	s.step.Object, s.step.Revision = desired, revision
-	action := Create
-	if s.unit.Observed != nil {
-		action = Update
-	}
-	return s.settle(action, "", note, args...)
-}
-
-func (c *computation) version(s *subject) string {
-	v, err := render.Version(s.unit.Observed)
-	if err != nil {
-		return ""
-	}
-	return v
 }
 
 func outsideMask(_ *computation, s *subject) bool {

@@ -5,6 +5,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/cellfed/cellfed/pkg/federated"
+	"github.com/cellfed/cellfed/pkg/render"
 )
 
 // Codes of a unit in status: KubeFed's where it has one (pkg/controller/sync/status), ours where it is silent. No code
@@ -119,6 +120,8 @@ type Unit struct {
 	InFlight bool
 	// Failure is the last failure, while it is too early to try again.
 	Failure *Failure
+	// Contest is a fight over the copy that the plane has given up for a while; nil = none.
+	Contest *Contest
 }
 
 // Failure is a write that failed and may not be repeated yet.
@@ -175,6 +178,8 @@ type Input struct {
 	Abandonments []Abandonment
 	// History are the object's revisions, oldest first.
 	History []Release
+	// Policy is what the type says of its copies.
+	Policy render.Policy
 	// Written: a revision of the object was recorded once, so that something may have been written.
 	Written bool
 }
@@ -201,6 +206,13 @@ type Step struct {
 	Object *unstructured.Unstructured
 	// Observed is what was there.
 	Observed *unstructured.Unstructured
+	// Lens is how the copy is looked at for drift.
+	Lens render.Lens
+	// Render is what Object was made from; nil where nothing is written.
+	Render *render.Input
+	// Repairs: the copy held the revision, in version Recorded, and somebody changed it since.
+	Repairs  bool
+	Recorded string
 	Why      Why
 }
 
@@ -215,6 +227,8 @@ type Plan struct {
 	Intent []string
 	// Stopped is why the whole object stands still; nil = it does not.
 	Stopped *Why
+	// Unsupported is what the template says in vain.
+	Unsupported []Why
 	// AddFinalizer is set when the finalizer is not there and something is, or is about to be, in the inventory.
 	AddFinalizer bool
 }
