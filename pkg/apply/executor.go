@@ -97,6 +97,7 @@ func (e *Executor) Do(ctx context.Context, key Key, gvr schema.GroupVersionResou
 	for i := range p.Steps {
 		step := &p.Steps[i]
 		if !step.Action.Writes() && step.Action != plan.Confirm {
+			e.ledger.agreed(key, step, e.opts.Now())
 			continue
 		}
 		conn, err := connect(step.Member)
@@ -188,6 +189,7 @@ func (e *Executor) start(key Key, gvr schema.GroupVersionResource, step *plan.St
 			revision = step.Revision
 		}
 		now := e.opts.Now()
+		e.ledger.contend(key, step, result, now)
 		e.ledger.end(key, step.Unit, revision, result, now)
 		took := now.Sub(began)
 		e.leave(way, &took)

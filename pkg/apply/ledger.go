@@ -46,6 +46,8 @@ type line struct {
 	failure  *plan.Failure
 	until    time.Time
 	failures int
+
+	contest *contest
 }
 
 // NewLedger returns an empty ledger.
@@ -63,6 +65,9 @@ type Recollection struct {
 	Until time.Time
 	// Expires is when Observed, which the watch has not shown yet, is not believed any longer; zero when it has.
 	Expires time.Time
+	// Contest is a fight over the copy that was given up until Truce.
+	Contest *plan.Contest
+	Truce   time.Time
 }
 
 // Recall says what is known of a unit now; watched is what the watch shows (nil = nothing).
@@ -93,6 +98,7 @@ func (l *Ledger) Recall(key Key, unit string, watched *unstructured.Unstructured
 	if e.failure != nil && now.Before(e.until) {
 		r.Failure, r.Until = e.failure, e.until
 	}
+	r.Contest, r.Truce = e.contest.now(now)
 	return r
 }
 

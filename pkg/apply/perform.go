@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -103,19 +104,76 @@ func ensureNamespace(ctx context.Context, step *plan.Step, conn Connection) *pla
 	return &r
 }
 
+// update puts the object in place of the one that was seen. What changed meanwhile is written again only as far as it
+// is the plane's.
 func update(ctx context.Context, step *plan.Step, resource dynamic.ResourceInterface) plan.Result {
 	made, err := resource.Update(ctx, step.Object, metav1.UpdateOptions{FieldManager: fieldManager})
 	switch {
 	case err == nil:
 		return plan.Result{Outcome: plan.Done, Object: strip(made)}
-	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
-		r := look(ctx, step, resource)
-		if r.Outcome != plan.Failed {
-			r.Why = failure(err, plan.CodeUpdateFailed, plan.CodeUpdateTimedOut, step).Why
-		}
-		return r
+	case apierrors.IsConflict(err):
+		return rebase(ctx, step, resource, err)
+	case apierrors.IsNotFound(err):
+		return lookInstead(ctx, step, resource, err)
 	}
 	return failure(err, plan.CodeUpdateFailed, plan.CodeUpdateTimedOut, step)
+}
+
+// rebases is how often a write is made anew of a copy that keeps changing before the next plan judges it.
+const rebases = 5
+
+// rebase makes the write anew of the copy as it is now, as a patch of the differences: somebody who writes a hundred
+// times a second would let no PUT through. A patch that finds the copy changed again in what matters fails as a whole.
+func rebase(ctx context.Context, step *plan.Step, resource dynamic.ResourceInterface, conflict error) plan.Result {
+	for range rebases {
+		fresh, err := resource.Get(ctx, step.Name, metav1.GetOptions{})
+		if err != nil {
+			break
+		}
+		ops, still, err := step.Rebase(strip(fresh))
+		if err != nil || !still {
+			break
+		}
+		if len(ops) == 0 { // somebody wrote just that
+			return plan.Result{Outcome: plan.Done, Object: fresh}
+		}
+		body, err := json.Marshal(ops)
+		if err != nil {
+			return failure(err, plan.CodeUpdateFailed, plan.CodeUpdateTimedOut, step)
+		}
+		made, err := resource.Patch(ctx, step.Name, types.JSONPatchType, body, metav1.PatchOptions{FieldManager: fieldManager})
+		switch {
+		case err == nil:
+			return plan.Result{Outcome: plan.Done, Object: strip(made)}
+		case apierrors.IsConflict(err), doesNotApply(err):
+			conflict = err
+		case apierrors.IsNotFound(err):
+			return plan.Result{Outcome: plan.Stale}
+		default:
+			return failure(err, plan.CodeUpdateFailed, plan.CodeUpdateTimedOut, step)
+		}
+	}
+	return lookInstead(ctx, step, resource, conflict)
+}
+
+// doesNotApply tells a patch that found another object than it was made for, one of its tests failing, from one whose
+// result the member refuses: that one names the fields.
+func doesNotApply(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || !apierrors.IsInvalid(err) {
+		return false
+	}
+	details := status.Status().Details
+	return details == nil || !slices.ContainsFunc(details.Causes, func(c metav1.StatusCause) bool { return c.Field != "" })
+}
+
+// lookInstead fetches what is there after a write did not get through.
+func lookInstead(ctx context.Context, step *plan.Step, resource dynamic.ResourceInterface, err error) plan.Result {
+	r := look(ctx, step, resource)
+	if r.Outcome != plan.Failed {
+		r.Why = failure(err, plan.CodeUpdateFailed, plan.CodeUpdateTimedOut, step).Why
+	}
+	return r
 }
 
 // look fetches what is there instead of what was expected, for the next plan to judge.
