@@ -16,6 +16,8 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/cellfed/cellfed/pkg/apply"
+	"github.com/cellfed/cellfed/pkg/plan"
+	"github.com/cellfed/cellfed/pkg/render"
 )
 
 // objectKey names a federated object of one type.
@@ -33,12 +35,14 @@ func (k objectKey) String() string {
 // carrier carries the objects of one type.
 type carrier struct {
 	*Controller
-	typ      Type
-	plane    string
-	informer cache.SharedIndexInformer
-	queue    workqueue.TypedRateLimitingInterface[objectKey]
-	cancel   context.CancelFunc
-	done     sync.WaitGroup
+	typ       Type
+	plane     string
+	policy    render.Policy
+	illegible *plan.Why // why the policy cannot be read; nil = it can
+	informer  cache.SharedIndexInformer
+	queue     workqueue.TypedRateLimitingInterface[objectKey]
+	cancel    context.CancelFunc
+	done      sync.WaitGroup
 
 	mu sync.Mutex
 	// written are objects as our own last write left them, until the watch has caught up.
@@ -54,8 +58,9 @@ type carrier struct {
 }
 
 func newCarrier(c *Controller, t Type, plane string) (*carrier, error) {
+	policy, illegible := policyOf(t)
 	k := &carrier{
-		Controller: c, typ: t, plane: plane,
+		Controller: c, typ: t, plane: plane, policy: policy, illegible: illegible,
 		informer: dynamicinformer.NewFilteredDynamicInformer(c.opts.Dynamic, t.Federated, "", 0,
 			cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc, uidIndex: byUID}, nil).Informer(),
 		queue: workqueue.NewTypedRateLimitingQueueWithConfig(

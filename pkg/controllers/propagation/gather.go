@@ -25,7 +25,7 @@ type gathered struct {
 
 // gather reads all that a plan is made of. It decides nothing: what is missing or cannot be read is said as such.
 func (k *carrier) gather(ctx context.Context, o *federated.Object) (gathered, error) {
-	g := gathered{input: plan.Input{Object: o, Plane: k.plane, Target: k.targetKind(), TargetNamespaced: k.typ.Namespaced}}
+	g := gathered{input: plan.Input{Object: o, Plane: k.plane, Target: k.targetKind(), TargetNamespaced: k.typ.Namespaced, Policy: k.policy}}
 	var err error
 	if g.input.Units, g.input.Unowned, err = k.candidates(ctx, o); err != nil {
 		return gathered{}, err
@@ -39,6 +39,9 @@ func (k *carrier) gather(ctx context.Context, o *federated.Object) (gathered, er
 	}
 	if g.input.Hold == nil {
 		g.input.Hold = k.hold(ctx, o)
+	}
+	if g.input.Hold == nil {
+		g.input.Hold = k.illegible
 	}
 	g.input.AdoptByDefault = k.adoptsByDefault()
 	if o.Deleting {
@@ -81,8 +84,8 @@ func (k *carrier) look(g *gathered, u *plan.Unit, o *federated.Object, now time.
 		}
 	}
 	r := k.ledger.Recall(k.ledgerKey(objectKey{o.Namespace, o.Name}), u.Name, watched, now)
-	u.InFlight, u.Observed, u.Probe, u.Failure = r.InFlight, r.Observed, r.Probe, r.Failure
-	for _, t := range []time.Time{r.Until, r.Expires} {
+	u.InFlight, u.Observed, u.Probe, u.Failure, u.Contest = r.InFlight, r.Observed, r.Probe, r.Failure, r.Contest
+	for _, t := range []time.Time{r.Until, r.Expires, r.Truce} {
 		if d := t.Sub(now) + time.Millisecond; !t.IsZero() && (g.retryAfter == 0 || d < g.retryAfter) {
 			g.retryAfter = d
 		}
