@@ -104,6 +104,13 @@ type cell struct {
 	Held       bool   `json:"held"`
 	Status     string `json:"status"`
 	Message    string `json:"message,omitempty"`
+	Health     string `json:"health,omitempty"`
+	// HealthMessage says why the health is what it is.
+	HealthMessage string `json:"healthMessage,omitempty"`
+	// HealthyRevision is the revision that the unit runs and is healthy with.
+	HealthyRevision string `json:"healthyRevision,omitempty"`
+	// Behind is how many releases the unit has missed.
+	Behind int64 `json:"behind,omitempty"`
 }
 
 // release is one federated object and its cells.
@@ -117,6 +124,7 @@ type release struct {
 	Propagation        string `json:"propagation"`
 	Reason             string `json:"reason,omitempty"`
 	Message            string `json:"message,omitempty"`
+	Healthy            string `json:"healthy,omitempty"`
 	Units              []cell `json:"units"`
 }
 
@@ -223,10 +231,13 @@ func readRelease(u *unstructured.Unstructured, members map[string]string) releas
 	}
 	r.ObservedGeneration, _, _ = unstructured.NestedInt64(u.Object, "status", "observedGeneration")
 	for _, c := range listOf(u.Object, "status", "conditions") {
-		if c["type"] == "Propagation" {
+		switch c["type"] {
+		case "Propagation":
 			r.Propagation, _ = c["status"].(string)
 			r.Reason, _ = c["reason"].(string)
 			r.Message, _ = c["message"].(string)
+		case "Healthy":
+			r.Healthy, _ = c["status"].(string)
 		}
 	}
 	reported := map[string]bool{}
@@ -245,6 +256,10 @@ func readRelease(u *unstructured.Unstructured, members map[string]string) releas
 		c.Generation, _ = m["generation"].(int64)
 		c.Held, _ = m["held"].(bool)
 		c.Message, _ = m["message"].(string)
+		c.Health, _ = m["health"].(string)
+		c.HealthMessage, _ = m["healthMessage"].(string)
+		c.HealthyRevision, _ = m["healthyRevision"].(string)
+		c.Behind, _ = m["behind"].(int64)
 		if code, _ := m["status"].(string); code != "" {
 			c.Status = code
 		}

@@ -22,9 +22,10 @@ status:
   observedGeneration: 4
   conditions:
   - {type: Propagation, status: "False", reason: CheckClusters, message: rz01a cannot be reached}
+  - {type: Healthy, status: "False", reason: NotAsAsked}
   topologies:
-  - {name: rz01a, generation: 1, revision: 1b9d0123456789abcdef, held: true, status: ClusterNotReady, message: cannot be reached}
-  - {name: rz00a, generation: 2, revision: 7f3c0123456789abcdef}
+  - {name: rz01a, generation: 1, revision: 1b9d0123456789abcdef, held: true, behind: 3, health: Unknown, healthMessage: away, status: ClusterNotReady, message: cannot be reached}
+  - {name: rz00a, generation: 2, revision: 7f3c0123456789abcdef, health: Progressing, healthMessage: 1 of 3 replicas are updated}
 `
 
 const rz00a = `
@@ -59,27 +60,28 @@ func TestStatusShowsUnitsByRevisions(t *testing.T) {
 		want         string
 	}{
 		"one object": {"web", outputTable, `
-FederatedDeployment acme-prod/web, generation 4: Propagation=False CheckClusters
-UNIT    MEMBER   REVISION     GENERATION   HELD   STATUS            MESSAGE
-rz00a   hz-1     7f3c012345   2            no     OK                -
-rz01a   -        1b9d012345   1            yes    ClusterNotReady   cannot be reached
-rz02a   -        -            -            no     NotReported       placed, and the plane has not reported on it yet
+FederatedDeployment acme-prod/web, generation 4: Propagation=False CheckClusters, Healthy=False
+UNIT    MEMBER   REVISION     GENERATION   HELD   BEHIND   HEALTH        STATUS            MESSAGE
+rz00a   hz-1     7f3c012345   2            no     -        Progressing   OK                1 of 3 replicas are updated
+rz01a   -        1b9d012345   1            yes    3        Unknown       ClusterNotReady   cannot be reached
+rz02a   -        -            -            no     -        -             NotReported       placed, and the plane has not reported on it yet
 `},
 		"one object, wide": {"web", outputWide, `
-FederatedDeployment acme-prod/web, generation 4: Propagation=False CheckClusters
-UNIT    MEMBER   REVISION               GENERATION   HELD   STATUS            MESSAGE
-rz00a   hz-1     7f3c0123456789abcdef   2            no     OK                -
-rz01a   -        1b9d0123456789abcdef   1            yes    ClusterNotReady   cannot be reached
-rz02a   -        -                      -            no     NotReported       placed, and the plane has not reported on it yet
+FederatedDeployment acme-prod/web, generation 4: Propagation=False CheckClusters, Healthy=False
+UNIT    MEMBER   REVISION               GENERATION   HELD   BEHIND   HEALTH        STATUS            MESSAGE
+rz00a   hz-1     7f3c0123456789abcdef   2            no     -        Progressing   OK                1 of 3 replicas are updated
+rz01a   -        1b9d0123456789abcdef   1            yes    3        Unknown       ClusterNotReady   cannot be reached
+rz02a   -        -                      -            no     -        -             NotReported       placed, and the plane has not reported on it yet
 `},
 		"all objects of a kind": {"", outputTable, `
-OBJECT   UNIT    MEMBER   REVISION     GENERATION   HELD   STATUS            MESSAGE
-web      rz00a   hz-1     7f3c012345   2            no     OK                -
-web      rz01a   -        1b9d012345   1            yes    ClusterNotReady   cannot be reached
-web      rz02a   -        -            -            no     NotReported       placed, and the plane has not reported on it yet
+OBJECT   UNIT    MEMBER   REVISION     GENERATION   HELD   BEHIND   HEALTH        STATUS            MESSAGE
+web      rz00a   hz-1     7f3c012345   2            no     -        Progressing   OK                1 of 3 replicas are updated
+web      rz01a   -        1b9d012345   1            yes    3        Unknown       ClusterNotReady   cannot be reached
+web      rz02a   -        -            -            no     -        -             NotReported       placed, and the plane has not reported on it yet
 `},
 		"for a program": {"web", outputYAML, `
 generation: 4
+healthy: "False"
 kind: FederatedDeployment
 message: rz01a cannot be reached
 name: web
@@ -90,13 +92,18 @@ reason: CheckClusters
 topologyType: cell
 units:
 - generation: 2
+  health: Progressing
+  healthMessage: 1 of 3 replicas are updated
   held: false
   member: hz-1
   object: web
   revision: 7f3c0123456789abcdef
   status: OK
   unit: rz00a
-- generation: 1
+- behind: 3
+  generation: 1
+  health: Unknown
+  healthMessage: away
   held: true
   message: cannot be reached
   object: web

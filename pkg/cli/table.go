@@ -31,31 +31,33 @@ func printReleases(out io.Writer, releases []release, wide, single bool) error {
 		if r.Reason != "" {
 			fmt.Fprintf(out, " %s", r.Reason)
 		}
+		if r.Healthy != "" {
+			fmt.Fprintf(out, ", Healthy=%s", r.Healthy)
+		}
 		fmt.Fprintln(out)
 	}
 	w := printers.GetNewTabWriter(out)
 	if !single {
 		fmt.Fprint(w, "OBJECT\t")
 	}
-	fmt.Fprintln(w, "UNIT\tMEMBER\tREVISION\tGENERATION\tHELD\tSTATUS\tMESSAGE")
+	fmt.Fprintln(w, "UNIT\tMEMBER\tREVISION\tGENERATION\tHELD\tBEHIND\tHEALTH\tSTATUS\tMESSAGE")
 	for _, r := range releases {
 		for _, c := range r.Units {
 			if !single {
 				fmt.Fprintf(w, "%s\t", r.Name)
 			}
-			generation := ""
-			if c.Generation != 0 {
-				generation = strconv.FormatInt(c.Generation, 10)
-			}
 			revision, message := c.Revision, c.Message
+			if message == "" {
+				message = c.HealthMessage
+			}
 			if !wide {
 				revision, message = shorten(revision, shortRevision, ""), shorten(message, shortMessage, "…")
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Unit, orNone(c.Member), orNone(revision), orNone(generation),
-				yesNo(c.Held), c.Status, orNone(message))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Unit, orNone(c.Member), orNone(revision), number(c.Generation),
+				yesNo(c.Held), number(c.Behind), orNone(c.Health), c.Status, orNone(message))
 		}
 		if len(r.Units) == 0 && !single {
-			fmt.Fprintf(w, "%s\t-\t-\t-\t-\t-\t-\t%s\n", r.Name, "in no unit")
+			fmt.Fprintf(w, "%s\t-\t-\t-\t-\t-\t-\t-\t-\t%s\n", r.Name, "in no unit")
 		}
 	}
 	return w.Flush()
@@ -121,6 +123,14 @@ func orNone(s string) string {
 		return "-"
 	}
 	return s
+}
+
+// number is nothing where there is none to tell.
+func number(n int64) string {
+	if n == 0 {
+		return "-"
+	}
+	return strconv.FormatInt(n, 10)
 }
 
 func yesNo(b bool) string {

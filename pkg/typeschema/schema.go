@@ -68,6 +68,7 @@ func version(f form, kind string, scalable bool) apiextensionsv1.CustomResourceD
 func columns() []apiextensionsv1.CustomResourceColumnDefinition {
 	return []apiextensionsv1.CustomResourceColumnDefinition{
 		{Name: "Units", Type: "string", JSONPath: ".status.summary.units", Description: "How many of the placed units are as asked."},
+		{Name: "Healthy", Type: "string", JSONPath: ".status.summary.healthy", Description: "How many of the placed units are healthy, held ones included."},
 		{Name: "Held", Type: "string", JSONPath: ".status.summary.held", Description: "How many units the mask keeps at the revision they have."},
 		{Name: "Propagation", Type: "string", JSONPath: ".status.conditions[?(@.type=='Propagation')].status", Description: "Whether every writable unit is as asked."},
 		{Name: "Reason", Type: "string", Priority: 1, JSONPath: ".status.conditions[?(@.type=='Propagation')].reason", Description: "Why Propagation is not True."},
@@ -183,7 +184,7 @@ func (f form) status() props {
 		"cluster":             str("cluster is the member that the inventory is about."),
 		"memberNamespace":     str("memberNamespace is the namespace in that member that the inventory is about."),
 		"clusterID":           str("clusterID is the identity of that member: another cluster under the same name is another place."),
-		"health":              str("health is Healthy, Progressing, Degraded or Unknown, judged from the member's object; absent for kinds without health."),
+		"health":              str("health is Healthy, Progressing, Degraded or Unknown, judged from the member's object alone; absent where there never was a copy. Kinds without a status are healthy when they are there."),
 		"healthMessage":       str("healthMessage tells a human why the health is what it is."),
 		"healthyRevision":     str("healthyRevision is the revision that the unit runs, once it is healthy with it: wait for it to be the one that was released."),
 		"behind":              integer("behind is how many releases of the object the unit has missed; absent when it runs what is asked for."),
@@ -194,8 +195,9 @@ func (f form) status() props {
 	return object("status is how the object is in the members.", map[string]props{
 		"observedGeneration": integer("observedGeneration is the generation that the status is about."),
 		"summary": object("summary is the status in short, for tables.", map[string]props{
-			"units": str("units is how many of the placed units are as asked, for instance 3/4."),
-			"held":  str("held is how many units the mask keeps at the revision they have."),
+			"units":   str("units is how many of the placed units are as asked, for instance 3/4."),
+			"held":    str("held is how many units the mask keeps at the revision they have."),
+			"healthy": str("healthy is how many of the placed units are healthy with the revision they run, for instance 3/4; held ones count."),
 		}),
 		"conditions": list("conditions tell about the object as a whole.", condition),
 		f.list:       list(f.list+" tell about each place.", entry),

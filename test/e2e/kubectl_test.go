@@ -148,8 +148,8 @@ func TestKubectlsTableTellsTheStoryInBothForms(t *testing.T) {
 	w.told("web", "True")
 	for _, resource := range []string{"fcm", clusterForm.resource, topologyForm.resource} {
 		for wide, want := range map[string][2]string{
-			"":     {"NAME UNITS HELD PROPAGATION AGE", "web 1/2 1 True"},
-			"wide": {"NAME UNITS HELD PROPAGATION REASON TYPE AGE", "web 1/2 1 True cell"},
+			"":     {"NAME UNITS HEALTHY HELD PROPAGATION AGE", "web 1/2 2/2 1 True"},
+			"wide": {"NAME UNITS HEALTHY HELD PROPAGATION REASON TYPE AGE", "web 1/2 2/2 1 True cell"},
 		} {
 			lines := strings.Split(w.kubectl("get", resource, "-n", w.ns, "-o", wide), "\n")
 			head, row := strings.Join(strings.Fields(lines[0]), " "), strings.Join(strings.Fields(lines[1]), " ")
