@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cellfed/cellfed/pkg/playground"
+	"github.com/cellfed/cellfed/pkg/topology"
 )
 
 // Real lives: what pkg/plan's random lives do to a plane in memory, done to a real one over real members, with kill -9
@@ -286,7 +287,9 @@ func (l *realLife) inClusterForm(spec map[string]any) map[string]any {
 			}
 			out[field] = map[string]any{"clusters": list}
 		default:
-			out[field] = map[string]any{"clusterSelector": selection["topologySelector"]}
+			selector := selection["topologySelector"].(map[string]any)
+			out[field] = map[string]any{"clusterSelector": map[string]any{"matchLabels": selector["matchLabels"],
+				"matchExpressions": topology.SelectorRequirements("cell", l.ns)}}
 		}
 	}
 	return out
@@ -344,6 +347,9 @@ func (l *realLife) judge(unit, object string, uttered []wish, version string) er
 		return nil
 	}
 	possible := []string{l.stood[unit][object]}
+	if !l.chooses(last, unit) {
+		possible = append(possible, "", "edited") // on its way out: what somebody does to it there is not undone
+	}
 	for _, w := range uttered {
 		if w.admits(unit) {
 			possible = append(possible, w.version(), "")
