@@ -87,6 +87,7 @@ func Status(in Input) (map[string]any, []Event) {
 	list, events := in.conditions(t)
 	conditions := encodeConditions(list)
 	fit(entries, in.Object.Status, conditions)
+	touch(conditions, entries, in)
 	return encode(in.Object.Generation, entries, conditions, t), events
 }
 
@@ -271,6 +272,9 @@ func (in Input) conditions(t tally) ([]federated.Condition, []Event) {
 	var events []Event
 	for _, c := range now {
 		if e, worth := change(o.Status, c); worth {
+			if stopped := in.Plan.Stopped; e.Reason == ReasonOnHold && stopped != nil && stopped.Code == plan.CodeInvalidName {
+				e.Reason = stopped.Code // KubeFed's
+			}
 			events = append(events, e)
 		}
 		conditions = replace(conditions, c)

@@ -300,7 +300,7 @@ func TestTimesOfConditionsMoveOnlyWithWhatTheyTell(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			in := input(tc.finding)
 			in.Object.Generation = tc.generation
-			in.Object.Status.Conditions = []federated.Condition{base}
+			in.Object.Status = federated.Status{Conditions: []federated.Condition{base}, Units: []federated.UnitStatus{{Name: "a", Code: "X"}}}
 			status, _ := Status(in)
 			c, _ := ptr(stored(t, status)).Condition(Propagation)
 			if c.LastUpdateTime != tc.update || c.LastTransitionTime != tc.transition {

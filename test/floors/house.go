@@ -42,13 +42,16 @@ var house = map[string]Floor{
 	"pkg/health":     Laws,
 	"pkg/federated":  Laws,
 	"pkg/typeschema": Laws,
-	"pkg/settings":   Laws,
+	// KubeFed's hashes and versions.
+	"pkg/propagatedversion": Laws,
+	"pkg/settings":          Laws,
 
 	"pkg/render": Plan,
 	"pkg/plan":   Plan,
 	"pkg/report": Plan,
 
 	"pkg/member":    Hands,
+	"pkg/metrics":   Hands,
 	"pkg/apply":     Hands,
 	"pkg/inventory": Hands,
 	"pkg/typewatch": Hands,

@@ -61,8 +61,14 @@ func (k *carrier) Reconcile(ctx context.Context, key objectKey) (time.Duration, 
 		object = federated.Read(recorded)
 	}
 	results := k.exec.Do(ctx, k.ledgerKey(key), k.typ.Target, &p, k.connect(&p)) // writes only
+	for _, e := range report.Deeds(report.Input{Object: object, Plan: &p, Results: results}) {
+		k.tell(recorded, e)
+	}
 	if err := k.commit(ctx, key, recorded, object, &p, results); err != nil {
 		return 0, fmt.Errorf("reporting on %s: %w", key, err)
+	}
+	if err := k.noteVersions(ctx, key, recorded, object, &p, results); err != nil {
+		return 0, fmt.Errorf("noting the versions of %s: %w", key, err)
 	}
 	if slices.ContainsFunc(p.Steps, func(s plan.Step) bool { return s.Dropped(results[s.Unit]) }) {
 		k.left()
@@ -179,9 +185,14 @@ func (k *carrier) commit(ctx context.Context, key objectKey, stored *unstructure
 	if same(stored.Object["status"], status) {
 		return nil
 	}
+	if wait := k.pacer.wait(k.ledgerKey(key), stored.Object["status"], status, k.opts.Now()); wait > 0 {
+		k.queue.AddAfter(key, wait)
+		return nil
+	}
 	if _, err := k.writeStatus(ctx, key, stored, status); err != nil {
 		return err
 	}
+	k.pacer.wrote(k.ledgerKey(key), k.opts.Now())
 	for _, e := range events {
 		k.tell(stored, e)
 	}

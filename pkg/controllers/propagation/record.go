@@ -143,4 +143,6 @@ func (k *carrier) forget(key objectKey) {
 	defer k.mu.Unlock()
 	delete(k.recorded, key)
 	delete(k.written, key)
+	delete(k.waiting, key)
+	delete(k.versions, key)
 }
