@@ -1,4 +1,4 @@
-// Package cli is kubectl's plugin: `kubectl cellfed join`, `unjoin`, `status`, `history`, `rollback` and `version`.
+// Package cli is kubectl's plugin: `kubectl cellfed join`, `unjoin`, `abandon`, `status`, `history`, `rollback` and `version`.
 //
 // It must not decide what the plane decides, and must not link Kubernetes or a controller manager: it is downloaded to
 // laptops. kubectl's own global flags address the plane, as they address any API server; the member has flags of its own.

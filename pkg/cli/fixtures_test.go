@@ -58,6 +58,7 @@ func newCluster(uid string, objs ...runtime.Object) (*cluster, *dynamicfake.Fake
 		namespaces: "NamespaceList", secrets: "SecretList", serviceAccounts: "ServiceAccountList",
 		clusterRoles: "ClusterRoleList", clusterRoleBindings: "ClusterRoleBindingList", roleBindings: "RoleBindingList",
 		kubeFedClusters: "KubeFedClusterList", federatedTypeConfigs: "FederatedTypeConfigList", units: "UnitList",
+		abandonments:         "AbandonmentList",
 		revisions:            "RevisionList",
 		federatedDeployments: "FederatedDeploymentList",
 		federatedDeployments.GroupResource().WithVersion(wellknown.TopologyForm): "FederatedDeploymentList",

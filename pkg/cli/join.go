@@ -249,6 +249,9 @@ func (o *joinOptions) run(ctx context.Context) error {
 	if err := o.awaitReady(ctx); err != nil {
 		return err
 	}
+	if err := o.warnGivenUp(ctx); err != nil {
+		return err
+	}
 	if o.output == "" {
 		return nil
 	}

@@ -35,6 +35,9 @@ const rootExample = `  # Make a cluster a member of the plane
   kubectl cellfed history federateddeployment/web -n acme-prod
   kubectl cellfed rollback federateddeployment/web -n acme-prod --to 7f3c9a1b2c3d4e5f --mask rz00a
 
+  # Give up a member that will not come back
+  kubectl cellfed abandon hz-1 --reason "flooded"
+
   # Take the member out again
   kubectl cellfed unjoin hz-1 --member-kubeconfig hz-1.kubeconfig`
 
@@ -88,7 +91,7 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	plane.AddFlags(root.PersistentFlags())
 	root.AddCommand(newJoinCommand(plane, streams), newUnjoinCommand(plane, streams), newStatusCommand(plane, streams),
-		newHistoryCommand(plane, streams), newRollbackCommand(plane, streams), newVersionCommand(streams))
+		newHistoryCommand(plane, streams), newRollbackCommand(plane, streams), newAbandonCommand(plane, streams), newVersionCommand(streams))
 	return root
 }
 

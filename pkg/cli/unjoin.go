@@ -33,6 +33,11 @@ join made and marked there: the service account, its token, its binding, the
 role when nothing else is bound to it, and the namespace when join made it and
 nothing is left in it. Nothing else in the member is touched.
 
+With --force a member that is gone for good is taken out whatever may be left on
+it: it is given up first (see 'kubectl cellfed abandon'), so that deletions do not
+wait for it, and then taken out. Units on it stay until they are deleted. A member
+that is ready is refused.
+
 Unjoin may be repeated, also after it was interrupted.
 
 Exit codes: 0 taken out, 1 tried and failed, 2 wrong usage.`
@@ -41,7 +46,10 @@ const unjoinExample = `  # Take the member out, and clean up in it
   kubectl cellfed unjoin hz-1 --member-kubeconfig hz-1.kubeconfig
 
   # The plane's side only
-  kubectl cellfed unjoin hz-1`
+  kubectl cellfed unjoin hz-1
+
+  # A member that will not come back
+  kubectl cellfed unjoin hz-1 --force --reason "flooded on 3 May"`
 
 // maxListed is how many names a refusal lists.
 const maxListed = 10
@@ -51,13 +59,16 @@ type unjoinOptions struct {
 	memberKubeconfig string
 	memberContext    string
 	patience         time.Duration
+	force, yes       bool
+	reason           string
 
+	in            io.Reader
 	out           io.Writer
 	plane, member *cluster // member is nil when only the plane's side is wanted
 }
 
 func newUnjoinCommand(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOStreams) *cobra.Command {
-	o := &unjoinOptions{patience: 30 * time.Second, out: streams.Out}
+	o := &unjoinOptions{patience: 30 * time.Second, in: streams.In, out: streams.Out}
 	cmd := &cobra.Command{
 		Use:     "unjoin NAME",
 		Short:   "Take a member out of the plane",
@@ -88,6 +99,9 @@ func newUnjoinCommand(flags *genericclioptions.ConfigFlags, streams genericioopt
 	f := cmd.Flags()
 	f.StringVar(&o.memberKubeconfig, "member-kubeconfig", "", "Kubeconfig of the member, to clean up in it")
 	f.StringVar(&o.memberContext, "member-context", "", "Context of the member in that kubeconfig (default: its current one)")
+	f.BoolVar(&o.force, "force", false, "Give up a member that is gone for good, and take it out")
+	f.StringVar(&o.reason, "reason", "", "With --force: why, for those who ask later")
+	f.BoolVarP(&o.yes, "yes", "y", false, "With --force: do not ask")
 	f.DurationVar(&o.patience, "timeout", o.patience, "How long to wait for the KubeFedCluster to go")
 	return cmd
 }
@@ -100,7 +114,15 @@ func (o *unjoinOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := o.refuseWhileInUse(ctx); err != nil {
+	given, err := givenUp(ctx, o.plane, o.name, kfc)
+	switch {
+	case err != nil:
+	case o.force && given == nil:
+		err = o.giveUp(ctx, kfc)
+	case given == nil:
+		err = o.refuseWhileInUse(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	planeUID, err := identity(ctx, o.plane)
@@ -131,6 +153,19 @@ func (o *unjoinOptions) run(ctx context.Context) error {
 	}
 	o.say("%s is no member any more", o.name)
 	return nil
+}
+
+// giveUp records that nobody waits for the member any longer.
+func (o *unjoinOptions) giveUp(ctx context.Context, kfc *corev1beta1.KubeFedCluster) error {
+	if kfc == nil {
+		return nil // it was given up before, or is none
+	}
+	if ready, _ := readiness(kfc); ready {
+		return fmt.Errorf("member %s is ready: unjoin it without --force, which lists what is placed there; "+
+			"'kubectl cellfed abandon %s --force' gives up one that is ready", o.name, o.name)
+	}
+	given := &abandonOptions{member: o.name, reason: o.reason, yes: o.yes, wait: o.patience, in: o.in, out: o.out, plane: o.plane}
+	return given.run(ctx)
 }
 
 // refuseWhileInUse lists what of the plane may still be on the member. Deleting the KubeFedCluster would leave it there
@@ -165,7 +200,7 @@ func (o *unjoinOptions) refuseWhileInUse(ctx context.Context) error {
 		more = fmt.Sprintf("\n  and %d more", len(users)-maxListed)
 		users = users[:maxListed]
 	}
-	return fmt.Errorf("member %s is in use; delete these first, or place them elsewhere:\n  %s%s", o.name, strings.Join(users, "\n  "), more)
+	return fmt.Errorf("member %s is in use; delete these first, or place them elsewhere (--force gives up a member that is gone for good):\n  %s%s", o.name, strings.Join(users, "\n  "), more)
 }
 
 // copiesOf lists the federated objects of a type that name the member itself and may have a copy there. Those in
