@@ -68,7 +68,7 @@ func asRecorded(e federated.UnitStatus, step *plan.Step, result plan.Result, own
 	if step.Action == plan.Keep || result.Outcome == plan.Done {
 		return true
 	}
-	version, err := render.Version(seen)
+	version, err := step.Lens.Version(seen)
 	return err == nil && owner.Revision == e.Revision && version == e.Version
 }
 

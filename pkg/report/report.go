@@ -170,7 +170,7 @@ func entry(in Input, step *plan.Step, result plan.Result) federated.UnitStatus {
 	case result.Outcome == plan.Done && (step.Action == plan.Create || step.Action == plan.Update):
 		seen = result.Object
 		e.Revision, e.Inventory = step.Revision, true
-		e.Version, _ = render.Version(result.Object)
+		e.Version, _ = step.Lens.Version(result.Object)
 	case result.Outcome == plan.Failed:
 		e.Code, e.Message = result.Why.Code, result.Why.Message
 	case result.Outcome == plan.Pending && before.Code != "":
@@ -217,6 +217,7 @@ type tally struct {
 	waiting               int      // how many of them only because a member has not answered yet
 	stopped               string
 	judged                bool // whether health is told
+	contested             []string
 	ailing
 }
 
@@ -232,6 +233,9 @@ func (t *tally) count(step *plan.Step, e federated.UnitStatus) {
 	}
 	if e.Code == plan.CodeOnHold {
 		t.stopped = e.Message
+	}
+	if q := quarrel(e); q != "" {
+		t.contested = append(t.contested, q)
 	}
 	t.ailing.count(step, e)
 	if !step.Held && e.Code != "" {
@@ -263,13 +267,16 @@ func (in Input) conditions(t tally) ([]federated.Condition, []Event) {
 	if propagation.Reason == ReasonOnHold {
 		now = now[:1] // what the mask holds is not known, and stays as it was said
 	}
+	if c, told := in.contest(t); told && propagation.Reason != ReasonOnHold {
+		now = append(now, c)
+	}
 	conditions := o.Status.Conditions
 	if in.Health {
 		now = append(now, in.healthy(t))
 	} else {
 		conditions = without(conditions, Healthy)
 	}
-	var events []Event
+	events := in.unsupported()
 	for _, c := range now {
 		if e, worth := change(o.Status, c); worth {
 			if stopped := in.Plan.Stopped; e.Reason == ReasonOnHold && stopped != nil && stopped.Code == plan.CodeInvalidName {
@@ -331,6 +338,8 @@ func change(before federated.Status, now federated.Condition) (Event, bool) {
 		return Event{Warning: now.Reason != ReasonDeleting, Reason: now.Reason, Message: now.Message}, now.Message != ""
 	case now.Type == Held && now.Status == "True":
 		return Event{Reason: "UnitsHeld", Message: now.Message}, true
+	case now.Type == Contested:
+		return contestChange(now, known)
 	case now.Type == Held && known:
 		return Event{Reason: "UnitsReleased", Message: "no unit is held any more"}, true
 	}
