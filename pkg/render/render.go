@@ -181,9 +181,6 @@ func mark(u *unstructured.Unstructured, owner federated.Owner) {
 	u.SetAnnotations(annotations)
 }
 
-// Version is what the default lens shows.
-func Version(u *unstructured.Unstructured) (string, error) { return Lens{}.Version(u) }
-
 // OwnerOf reads the owner mark of a member's object.
 func OwnerOf(u *unstructured.Unstructured) (federated.Owner, bool) {
 	if u == nil {

@@ -115,7 +115,7 @@ func TestVersionIsBlindToWhatIsTheMembersAndSeesTheRest(t *testing.T) {
 		return desired(t, input(map[string]any{"spec": map[string]any{"replicas": int64(1)}}))
 	}
 	version := func(u *unstructured.Unstructured) string {
-		v, err := Version(u)
+		v, err := Lens{}.Version(u)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -95,7 +95,7 @@ func TestHealthyRevisionIsTheOneThatAUnitRunsAndIsHealthyWith(t *testing.T) {
 	edited.step.Action, edited.result.Outcome, edited.result.Why = plan.Update, plan.Failed, plan.Why{Code: plan.CodeUpdateFailed}
 	edited.step.Observed = web("a", "r1", 3)
 	edited.step.Observed.Object["spec"].(map[string]any)["paused"] = true
-	before, err := render.Version(web("a", "r1", 3))
+	before, err := render.Lens{}.Version(web("a", "r1", 3))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -183,7 +183,7 @@ func TestAnObjectOnHoldReleasesNobody(t *testing.T) {
 func TestAnEntryTellsWhatWasConfirmed(t *testing.T) {
 	before := federated.UnitStatus{Name: "a", Cluster: "m1", Revision: "r1", Version: "v1", Generation: 2, Inventory: true, RemoteStatus: map[string]any{"readyReplicas": int64(2)}}
 	written := copyOf("a", 4)
-	version, err := render.Version(written)
+	version, err := render.Lens{}.Version(written)
 	if err != nil {
 		t.Fatal(err)
 	}
