@@ -44,11 +44,10 @@ func (f *LiveFacts) InNamespace(ctx context.Context, namespace string) (string, 
 	if err != nil {
 		return "", err
 	}
-	types[unitsResource], types[revisionsResource] = "Unit", "Revision"
-	for gvr, kind := range types {
-		name, err := f.first(ctx, gvr, namespace, 1, func(*unstructured.Unstructured) bool { return true })
+	for _, t := range append(types, servedType{unitsResource, "Unit"}, servedType{revisionsResource, "Revision"}) {
+		name, err := f.first(ctx, t.gvr, namespace, 1, func(*unstructured.Unstructured) bool { return true })
 		if err != nil || name != "" {
-			return kind + " " + name, err
+			return t.kind + " " + name, err
 		}
 	}
 	return "", nil
@@ -68,27 +67,33 @@ func (f *LiveFacts) OnMember(ctx context.Context, member string) (string, error)
 	if err != nil {
 		return "", err
 	}
-	for gvr, kind := range types {
-		name, err := f.first(ctx, gvr, metav1.NamespaceAll, inUsePage, func(u *unstructured.Unstructured) bool {
+	for _, t := range types {
+		name, err := f.first(ctx, t.gvr, metav1.NamespaceAll, inUsePage, func(u *unstructured.Unstructured) bool {
 			o := federated.Read(u)
 			entry, there := o.Status.Unit(member)
 			return o.TopologyType == topology.TypeCluster && there && entry.Inventory
 		})
 		if err != nil || name != "" {
-			return kind + " " + name, err
+			return t.kind + " " + name, err
 		}
 	}
 	return "", nil
 }
 
-// federatedTypes are the types that the plane serves, in cluster form, and their kinds.
-func (f *LiveFacts) federatedTypes(ctx context.Context) (map[schema.GroupVersionResource]string, error) {
+// servedType is a type that may be in the way.
+type servedType struct {
+	gvr  schema.GroupVersionResource
+	kind string
+}
+
+// federatedTypes are the federated types that the plane serves, in cluster form.
+func (f *LiveFacts) federatedTypes(ctx context.Context) ([]servedType, error) {
 	list, err := f.live.Resource(apiextensionsv1.SchemeGroupVersion.WithResource("customresourcedefinitions")).
 		List(ctx, metav1.ListOptions{LabelSelector: typeschema.ManagedByLabel + "=" + typeschema.ManagedBy})
 	if err != nil {
 		return nil, fmt.Errorf("listing federated types: %w", err)
 	}
-	out := map[schema.GroupVersionResource]string{}
+	var out []servedType
 	for i := range list.Items {
 		u := &list.Items[i]
 		if _, ours := typeschema.IsOurs(u); !ours {
@@ -99,7 +104,7 @@ func (f *LiveFacts) federatedTypes(ctx context.Context) (map[schema.GroupVersion
 			return s
 		}
 		gvr := schema.GroupVersionResource{Group: text("spec", "group"), Version: wellknown.ClusterForm, Resource: text("spec", "names", "plural")}
-		out[gvr] = text("spec", "names", "kind")
+		out = append(out, servedType{gvr, text("spec", "names", "kind")})
 	}
 	return out, nil
 }
