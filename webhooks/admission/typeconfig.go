@@ -15,8 +15,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	kubefedv1beta1 "sigs.k8s.io/kubefed/pkg/apis/core/v1beta1"
 
+	"github.com/cellfed/cellfed/pkg/annotation"
 	corev1beta1 "github.com/cellfed/cellfed/pkg/apis/core/v1beta1"
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
+	"github.com/cellfed/cellfed/pkg/retain"
 )
 
 func (a *Admitter) typeConfigRules() rules {
@@ -107,6 +109,10 @@ func judgeTypeConfig(obj *unstructured.Unstructured) []fault {
 	if !slices.Contains(modes, string(config.Spec.Propagation)) {
 		errs = append(errs, field.NotSupported(specPath.Child("propagation"), string(config.Spec.Propagation), modes))
 	}
+	_, malformed := annotation.Parse(config.Spec.PropagatingAnnotations, specPath.Child("propagatingAnnotations"))
+	errs = append(errs, malformed...)
+	_, malformed = retain.Parse(config.Spec.RetainedFields, specPath.Child("retainedFields"))
+	errs = append(errs, malformed...)
 	if s := config.Spec.StatusType; s != nil {
 		errs = append(errs, judgeResource(s, specPath.Child("statusType"))...)
 		errs = append(errs, judgeFederatedGroup(s.Group, specPath.Child("statusType", "group"))...)
