@@ -322,7 +322,12 @@ func (l *realLife) rests() {
 		return l.toldSo()
 	})
 	for unit, copies := range now {
-		l.stood[unit] = copies
+		for object, uttered := range l.wishes {
+			// What somebody did to a copy that is on its way out changes nothing about which revision is the unit's own.
+			if theirs := copies[object] == "" || copies[object] == "edited"; !theirs || uttered[len(uttered)-1].admits(unit) {
+				l.stood[unit][object] = copies[object]
+			}
+		}
 	}
 	if l.frozen {
 		return // what happens to the frozen member when it thaws depends on all that was wished meanwhile
