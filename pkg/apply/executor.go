@@ -31,6 +31,8 @@ type Options struct {
 	CallTimeout time.Duration
 	// CallsPerMember bounds the calls under way to one member (default 64).
 	CallsPerMember int
+	// Observe is told of each call that has ended (default: nobody is).
+	Observe func(member string, action plan.Action, outcome plan.Outcome, took time.Duration)
 	// Now is the clock (default time.Now).
 	Now func() time.Time
 }
@@ -69,6 +71,9 @@ func NewExecutor(ledger *Ledger, wake func(Key), opts Options) *Executor {
 	}
 	if opts.CallTimeout == 0 {
 		opts.CallTimeout = 15 * time.Second
+	}
+	if opts.Observe == nil {
+		opts.Observe = func(string, plan.Action, plan.Outcome, time.Duration) {}
 	}
 	if opts.CallsPerMember == 0 {
 		opts.CallsPerMember = 64
@@ -192,6 +197,7 @@ func (e *Executor) start(key Key, gvr schema.GroupVersionResource, step *plan.St
 		e.ledger.contend(key, step, result, now)
 		e.ledger.end(key, step.Unit, revision, result, now)
 		took := now.Sub(began)
+		e.opts.Observe(conn.Name(), step.Action, result.Outcome, took)
 		e.leave(way, &took)
 		answers <- answer{step.Unit, result} // never blocks: there is room for every step
 		if left.Load() {

@@ -29,6 +29,7 @@ import (
 	"github.com/cellfed/cellfed/pkg/controllers/propagation"
 	settingsroom "github.com/cellfed/cellfed/pkg/controllers/settings"
 	"github.com/cellfed/cellfed/pkg/member"
+	"github.com/cellfed/cellfed/pkg/metrics"
 	"github.com/cellfed/cellfed/pkg/settings"
 )
 
@@ -81,6 +82,7 @@ func Run(ctx context.Context, cfg *rest.Config, opts Options) error {
 		opts.Enabled = func(string) bool { return true }
 	}
 	quiet()
+	metrics.Register()
 	m, carried, err := assemble(ctx, cfg, opts)
 	if err != nil {
 		return fmt.Errorf("assembling the controllers: %w", err)

@@ -9,6 +9,7 @@ import (
 	"github.com/cellfed/cellfed/pkg/controllers/membership"
 	settingsroom "github.com/cellfed/cellfed/pkg/controllers/settings"
 	"github.com/cellfed/cellfed/pkg/features"
+	"github.com/cellfed/cellfed/pkg/metrics"
 	"github.com/cellfed/cellfed/pkg/settings"
 )
 
@@ -22,6 +23,7 @@ func (a *assembly) loadSettings(ctx context.Context, onPlane dynamic.Interface) 
 	if err := watcher.Load(ctx); err != nil {
 		return nil, err
 	}
+	metrics.Gates(a.live.Gates())
 	return watcher, nil
 }
 
@@ -38,6 +40,7 @@ func (a *assembly) followSettings(members *membership.Controller) {
 		if before.Health != now.Health {
 			members.SetHealth(membership.Health(now.Health))
 		}
+		metrics.Gates(now.Gates)
 		before.Health = now.Health
 		if before != now {
 			a.propagation.SettingsChanged()

@@ -27,6 +27,7 @@ import (
 	corev1beta1 "github.com/cellfed/cellfed/pkg/apis/core/v1beta1"
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
 	"github.com/cellfed/cellfed/pkg/member"
+	"github.com/cellfed/cellfed/pkg/metrics"
 )
 
 // conflictPause lets the cache catch up with a write that came in between.
@@ -258,6 +259,7 @@ func (c *Controller) forget(name string) {
 	defer c.mu.Unlock()
 	delete(c.seen, name)
 	delete(c.leftovers, name)
+	metrics.MemberGone(name)
 	if p := c.probers[name]; p != nil {
 		p.stop()
 		delete(c.probers, name)
@@ -267,12 +269,13 @@ func (c *Controller) forget(name string) {
 
 // write writes the status if it says anything new, and tells of it.
 func (c *Controller) write(ctx context.Context, cluster *corev1beta1.KubeFedCluster, r result, holder string) (reconcile.Result, error) {
+	metrics.Member(cluster.Name, stateOf(r))
 	beside := c.beside(ctx, cluster, r, holder)
 	next, changed := nextStatus(cluster.Status, r, metav1.Now(), beside...)
 	if !changed {
 		return reconcile.Result{}, nil
 	}
-	old := cluster.Status.Conditions
+	old, version := cluster.Status.Conditions, cluster.Status.KubernetesVersion
 	was := find(old, common.ClusterReady)
 	cluster.Status = next
 	switch err := c.client.Status().Update(ctx, cluster); {
@@ -283,6 +286,7 @@ func (c *Controller) write(ctx context.Context, cluster *corev1beta1.KubeFedClus
 	case err != nil:
 		return reconcile.Result{}, fmt.Errorf("writing the status of KubeFedCluster %s: %w", cluster.Name, err)
 	}
+	measureJoin(cluster, r, version)
 	for i := range beside {
 		if b := find(old, beside[i].Type); b == nil || b.Status != beside[i].Status || value(b.Reason) != value(beside[i].Reason) {
 			c.recorder.Eventf(cluster, nil, corev1.EventTypeWarning, string(beside[i].Type)+value(beside[i].Reason), "Probe", "%s", value(beside[i].Message))

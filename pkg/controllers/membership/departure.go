@@ -15,6 +15,7 @@ import (
 
 	corev1beta1 "github.com/cellfed/cellfed/pkg/apis/core/v1beta1"
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
+	"github.com/cellfed/cellfed/pkg/metrics"
 )
 
 // Condition types of a KubeFedCluster beside those of its health. They are there only while they have something to say.
@@ -117,7 +118,11 @@ func (c *Controller) depart(ctx context.Context, cluster *corev1beta1.KubeFedClu
 		default:
 			before := cluster.DeepCopy()
 			controllerutil.RemoveFinalizer(cluster, wellknown.ClusterFinalizer)
-			return "", 0, c.patch(ctx, cluster, before, "letting go of")
+			if err := c.patch(ctx, cluster, before, "letting go of"); err != nil {
+				return "", 0, err
+			}
+			metrics.MemberLeft(waiting)
+			return "", 0, nil
 		}
 	}
 	return holder, min(max(waiting/4, minInUsePause), maxInUsePause), nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cellfed/cellfed/pkg/member"
+	"github.com/cellfed/cellfed/pkg/metrics"
 )
 
 // prober watches over one member under one configuration.
@@ -127,10 +128,16 @@ func (p *prober) run(ctx context.Context) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	base := strings.TrimSuffix(p.config.REST.Host, "/")
+	configured, connected := time.Now(), false
 	for {
 		begun := time.Now()
 		opts := p.opts()
 		r := probe(ctx, client, base, opts.Timeout)
+		metrics.Probed(time.Since(begun))
+		if r.reachable && !connected {
+			connected = true
+			metrics.Connected(time.Since(configured))
+		}
 		var who *identity
 		if r.ok && p.doubtful(begun) {
 			w := whoIs(ctx, client, base, opts.Timeout)

@@ -50,7 +50,8 @@ type carrier struct {
 	// recorded are revisions that were made just now, until the cache has them.
 	recorded map[objectKey]map[string]made
 	// crew is the type's workers.
-	crew crew
+	crew  crew
+	meter meter
 	// versions are KubeFed's version objects as they were last written, while their gate is on.
 	versions map[objectKey]*unstructured.Unstructured
 	// waiting are FederatedNamespaces that wait for what lives in their copies.
@@ -72,6 +73,7 @@ func newCarrier(c *Controller, t Type, plane string) (*carrier, error) {
 		versions: map[objectKey]*unstructured.Unstructured{},
 	}
 	k.crew.wanted = c.opts.Workers
+	k.meter = newMeter(t, c.opts)
 	if err := k.informer.SetTransform(dropManagedFields); err != nil {
 		return nil, fmt.Errorf("setting up the watch: %w", err)
 	}
@@ -135,7 +137,9 @@ func (k *carrier) next(ctx context.Context) bool {
 		return false
 	}
 	defer k.queue.Done(key)
+	began, ended := k.opts.Now(), k.meter.controller.Begin()
 	after, err := k.reconcileSafely(ctx, key)
+	looked(ended, k.opts.Now().Sub(began), after, err)
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:

@@ -94,7 +94,7 @@ func New(opts Options) *Controller {
 		opts.Now = time.Now
 	}
 	c := &Controller{opts: opts, ledger: apply.NewLedger(), types: map[string]*carrier{}, accesses: map[string]tenancy.Access{}}
-	c.exec = apply.NewExecutor(c.ledger, c.wake, apply.Options{Now: opts.Now})
+	c.exec = apply.NewExecutor(c.ledger, c.wake, apply.Options{Now: opts.Now, Observe: written})
 	return c
 }
 
@@ -136,6 +136,7 @@ func (c *Controller) Stop(name string) {
 	}
 	k.stop()
 	c.exec.Drain(name)
+	k.meter.end()
 	if !c.carries(k.typ.Target) {
 		c.opts.Fleet.StopViews(k.typ.Target)
 	}

@@ -110,6 +110,7 @@ func (c *Controller) adoptsByDefault() bool {
 func (c *Controller) SettingsChanged() {
 	for _, k := range c.carriers() {
 		k.crew.fill()
+		k.meter.controller.Workers(c.opts.Workers())
 		k.enqueueWhere(func(*unstructured.Unstructured) bool { return true }, nil)
 	}
 }

@@ -182,6 +182,7 @@ func (k *carrier) commit(ctx context.Context, key objectKey, stored *unstructure
 	}
 	in := report.Input{Object: object, Plan: p, Results: results, Now: k.now(), CollectStatus: k.collects(), Health: k.judgesHealth()}
 	status, events := report.Status(in)
+	k.meter.told(key, object, p, status)
 	if same(stored.Object["status"], status) {
 		return nil
 	}

@@ -139,6 +139,7 @@ func (k *carrier) tell(u *unstructured.Unstructured, e report.Event) {
 // forget drops what is remembered of an object that is gone.
 func (k *carrier) forget(key objectKey) {
 	k.ledger.Forget(k.ledgerKey(key))
+	k.meter.objects.Forget(key.String())
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.recorded, key)

@@ -19,7 +19,9 @@ import (
 func (k *carrier) objectEvents() toolscache.ResourceEventHandler {
 	enqueue := func(obj any) {
 		if u, ok := obj.(*unstructured.Unstructured); ok {
-			k.queue.Add(objectKey{u.GetNamespace(), u.GetName()})
+			key := objectKey{u.GetNamespace(), u.GetName()}
+			k.meter.changed(key, u)
+			k.queue.Add(key)
 		}
 	}
 	return toolscache.ResourceEventHandlerFuncs{
