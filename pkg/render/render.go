@@ -95,6 +95,9 @@ func identify(u *unstructured.Unstructured, in Input) error {
 		metadata["labels"] = m
 	}
 	if annotations, present, _ := unstructured.NestedFieldNoCopy(u.Object, "metadata", "annotations"); present && !in.Policy.Annotations.Empty() {
+		if m, ok := annotations.(map[string]any); ok {
+			delete(m, wellknown.OwnerAnnotation) // mark puts it on; overrides that replace the map must not fail over it
+		}
 		metadata["annotations"] = annotations // overrides may speak of any of them; annotate sorts them afterwards
 	}
 	u.Object["metadata"] = metadata
