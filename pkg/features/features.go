@@ -75,7 +75,7 @@ var specs = []Spec{
 		"KubeFed's gate: status holds the copies' own status, where the FederatedTypeConfig does not disable statusCollection",
 		"remoteStatus is left out of status; nothing is held"},
 	{RequireTenantGrants, "cellfed/tenancy", Alpha, false,
-		"a member without grants and without tenancy labels is nobody's",
+		"a member without grants and without tenancy labels is only for namespaces without these labels",
 		"it is everybody's"},
 	{SchedulerPreferences, "cellfed/propagation", Alpha, true,
 		"KubeFed's gate: replicas are spread by ReplicaSchedulingPreferences",

@@ -345,6 +345,22 @@ func TestAUnitLivesWhereItIsGrantedAndOnlyForAsLong(t *testing.T) {
 	e.awaitUnit("estate-acme", "a", "NotGranted")
 	e.awaitUnit("estate-rival", "c", "Ready")
 	e.awaitEntry("web", "a.estate-acme.cell", "NotYours")
+	e.eventually(func() error { // nor does a watch stay open, and ask anew when it breaks
+		open := 0
+		of, _ := e.asked(tower)
+		for _, line := range of {
+			switch {
+			case strings.HasPrefix(line, "watch ") && strings.HasSuffix(line, "(ResponseStarted)"):
+				open++
+			case strings.HasPrefix(line, "watch ") && strings.HasSuffix(line, "(ResponseComplete)"):
+				open--
+			}
+		}
+		if open > 0 {
+			return fmt.Errorf("%d watches are open in a member of which nothing is granted", open)
+		}
+		return nil
+	})
 	before, _ := e.asked(tower)
 	e.patch("web", `{"spec":{"template":{"data":{"version":"2"}}}}`)
 	e.holds(east, "acme-estate", "web", "2")
