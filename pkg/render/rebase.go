@@ -22,9 +22,10 @@ const maxOps = 5000
 
 // Rebase makes the patch that brings a copy that somebody else changed meanwhile to what is asked, and touches nothing
 // else. It begins with tests of what the decision to write rests on: that the copy is still the same object, still the
-// plane's, and not going; and each list that is replaced, lists having no keys, is tested to be as it was seen. So
-// whatever else happens between the look and the patch, the patch fails as a whole or loses nothing of anybody's. No
-// operation means that the copy is as asked. False means that the copy is not what the plan was made for any more.
+// plane's, and not going; each list that is replaced, lists having no keys, is tested to be as it was seen, and each
+// field that is new to be still absent. So whatever else happens between the look and the patch, the patch fails as a
+// whole or loses nothing of anybody's. No operation means that the copy is as asked. False means that the copy is not
+// what the plan was made for any more.
 //
 // It is a JSON patch and not a merge patch because a merge patch has no tests: a copy that the member's people take out
 // of the plane's hands in that instant would still be written, and lists would be replaced unseen.
@@ -93,6 +94,9 @@ func (p *patch) maps(path []string, was, want map[string]any) {
 			p.guard(at, h)
 			*p = append(*p, Op{"remove", pointer(at...), nil})
 		case !there && w == nil, there && same(h, w):
+		case !there:
+			// What came meanwhile may be the member's.
+			*p = append(*p, Op{"test", pointer(at...), nil}, Op{"add", pointer(at...), w})
 		default:
 			p.value(at, h, w)
 		}

@@ -155,7 +155,7 @@ func TestWhatIsNotTheSameCopyIsNotRebased(t *testing.T) {
 // FuzzRebase lets a member's people do anything to a copy before the look and between the look and the patch: no key of
 // theirs is ever lost or changed, and ours are as asked whenever the patch went through.
 func FuzzRebase(f *testing.F) {
-	for seed := range uint64(20) {
+	for seed := range uint64(400) {
 		f.Add(seed, seed*7)
 	}
 	f.Fuzz(func(t *testing.T, a, b uint64) {
