@@ -27,7 +27,7 @@ its overrides afterwards; all others keep theirs, and get the template as soon
 as the mask admits them: at once, where there is no mask.
 
 What comes of it is told unit by unit; --dry-run tells it and writes nothing.
-Nothing is written if somebody changed the object in the meantime. The command
+Nothing is written if somebody changed the spec in the meantime. The command
 changes the object only: a manifest elsewhere still asks for what it asked for.
 
 Exit codes: 0 done, 1 tried and failed, 2 wrong usage.`
@@ -116,19 +116,33 @@ func (o *rollbackOptions) validate() error {
 	return nil
 }
 
+// attempts is how often the object is read again because only its status changed while it was being written.
+const attempts = 10
+
 func (o *rollbackOptions) run(ctx context.Context) error {
 	t, err := o.read(ctx, o.plane)
 	if err != nil {
 		return err
 	}
 	made, err := o.plan(ctx, t)
+	for i := 0; err == nil && made.Changed && o.dryRun != dryRunClient; i++ {
+		if err = o.write(ctx, t, made); err == nil || !apierrors.IsConflict(err) || i == attempts {
+			break
+		}
+		// The plane writes status all the time. Somebody's edit is another thing: it makes another generation, and what
+		// was planned was not planned for that.
+		was := t.object
+		if t, err = o.read(ctx, o.plane); err != nil {
+			break
+		}
+		if t.object.UID != was.UID || t.object.Generation != was.Generation {
+			return fmt.Errorf("somebody changed %s in the meantime (generation %d became %d), so nothing was written: look at it again and repeat",
+				t, was.Generation, t.object.Generation)
+		}
+		made, err = o.plan(ctx, t)
+	}
 	if err != nil {
 		return err
-	}
-	if made.Changed && o.dryRun != dryRunClient {
-		if err := o.write(ctx, t, made); err != nil {
-			return err
-		}
 	}
 	if o.output == outputJSON || o.output == outputYAML {
 		return printStructured(o.out, o.output, made)
@@ -182,9 +196,6 @@ func (o *rollbackOptions) write(ctx context.Context, t *target, made *rollback) 
 	}
 	resource := t.resource.GroupResource().WithVersion(versionOf(t.object))
 	_, err := o.plane.dynamic.Resource(resource).Namespace(t.object.Namespace).Update(ctx, made.object, options)
-	if apierrors.IsConflict(err) {
-		return fmt.Errorf("somebody changed %s in the meantime, so nothing was written: look at it again and repeat (%w)", t, err)
-	}
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", t, err)
 	}
