@@ -9,9 +9,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	clienttesting "k8s.io/client-go/testing"
@@ -326,4 +328,26 @@ func TestRevisionsThatCannotBeMeantAreTold(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+func TestHistoryOfAClusterScopedObjectIsInTheFederationNamespace(t *testing.T) {
+	web := object(t, `
+apiVersion: types.kubefed.io/v2beta1
+kind: FederatedDeployment
+metadata: {name: web, generation: 1, uid: uid-web}
+spec: {placement: {topologies: [{name: hz-1}]}, template: {spec: {image: "web:1"}}}
+`)
+	revision := kept(t, "uid-web", oldContent, 1, "1", noon)
+	revision.SetNamespace(federation)
+	o, out := newHistory(t, "federateddeployment/web")
+	o.plane, _ = planeWith(t, web, revision)
+	mapper := meta.NewDefaultRESTMapper(nil)
+	mapper.Add(schema.GroupVersionKind{Group: "types.kubefed.io", Version: "v2beta1", Kind: "FederatedDeployment"}, meta.RESTScopeRoot)
+	o.plane.mapper = mapper
+	if err := o.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if want := "FederatedDeployment web, generation 1\n"; !strings.HasPrefix(out.String(), want) || !strings.Contains(out.String(), " yes ") {
+		t.Error(out)
+	}
 }
