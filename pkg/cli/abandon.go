@@ -283,7 +283,9 @@ func (o *abandonOptions) await(ctx context.Context) error {
 		return nil
 	}
 	start, last := time.Now(), -1
-	err := wait.PollUntilContextTimeout(ctx, pollPeriod, o.wait, true, func(ctx context.Context) (bool, error) {
+	// Looking is not for nothing: all objects are read. The plane has better to do now.
+	const period = 5 * pollPeriod
+	err := wait.PollUntilContextTimeout(ctx, min(period, max(o.wait/4, pollPeriod)), o.wait, false, func(ctx context.Context) (bool, error) {
 		left, err := o.copies(ctx)
 		if err != nil {
 			return false, err

@@ -21,6 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 )
 
@@ -58,7 +59,7 @@ func (r rawMember) create(ctx context.Context, plane dynamic.Interface) error {
 	return err
 }
 
-// remove takes the member off the plane.
+// remove takes the member off the plane, whatever may be left in it.
 func (r rawMember) remove(ctx context.Context, plane dynamic.Interface) error {
 	for _, part := range []struct {
 		gvr  schema.GroupVersionResource
@@ -68,6 +69,10 @@ func (r rawMember) remove(ctx context.Context, plane dynamic.Interface) error {
 		if err != nil && !apierrors.IsNotFound(err) {
 			return err
 		}
+	}
+	_, err := plane.Resource(kubeFedClusters).Namespace(federation).Patch(ctx, r.name, types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return err
 	}
 	return nil
 }

@@ -400,7 +400,7 @@ func TestAnObjectOfADisabledTypeCanStillBeDeleted(t *testing.T) {
 	}
 }
 
-func TestTheEndOfATypeConfigLeavesTheTypeItsObjectsAndTheirCopies(t *testing.T) {
+func TestATypeConfigEndsWhenItsObjectsHaveAndLeavesTheType(t *testing.T) {
 	w := newTenant(t, "type-end", "a "+east)
 	f := w.federate("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", true)
 	spec := func(n string) string {
@@ -409,16 +409,29 @@ func TestTheEndOfATypeConfigLeavesTheTypeItsObjectsAndTheirCopies(t *testing.T) 
 	f.put("p", spec("1"))
 	f.field(east, w.ns, "p", "1", "spec", "maxUnavailable")
 	f.is("p", "a", "")
-	w.kubectl("delete", "ftc/"+f.config, "-n", "kube-federation-system", "--timeout=20s")
-	f.put("p", spec("2"))
+	w.kubectl("delete", "ftc/"+f.config, "-n", "kube-federation-system", "--wait=false")
+	w.eventually(func() error {
+		if c := f.condition("Ended"); c["status"] != "False" || !strings.Contains(fmt.Sprint(c["message"]), w.ns+"/p") {
+			return fmt.Errorf("condition Ended is %v, want False and the object's name", c)
+		}
+		return nil
+	})
+	f.put("p", spec("2")) // changes are carried no more, deletions are
 	f.untouched(east, "p", "1", "spec", "maxUnavailable")
 	for _, version := range []string{"v1beta1", "v2beta1"} {
 		if got := w.kubectl("get", "federatedpoddisruptionbudgets."+version+".types.kubefed.io", "-n", w.ns, "-o", "name"); !strings.Contains(got, "/p") {
 			t.Errorf("in %s there is %q, want the object", version, got)
 		}
 	}
-	w.federate("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", true)
-	f.field(east, w.ns, "p", "2", "spec", "maxUnavailable")
+	f.delete("p")
+	if f.inside(east, w.ns, "p") != nil {
+		t.Error("the copy outlived its federated object")
+	}
+	w.kubectl("wait", "--for=delete", "ftc/"+f.config, "-n", "kube-federation-system", "--timeout=20s")
+	w.kubectl("get", "federatedpoddisruptionbudgets.v1beta1.types.kubefed.io", "-n", w.ns)
+	f = w.federate("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", true)
+	f.put("p", spec("3"))
+	f.field(east, w.ns, "p", "3", "spec", "maxUnavailable")
 	f.delete("p")
 }
 
