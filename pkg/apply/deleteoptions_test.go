@@ -38,7 +38,9 @@ func TestANamespaceThatIsMadeSaysForWhom(t *testing.T) {
 	f := newFakeMember(t, "m1")
 	delete(f.objects, "/api/v1/namespaces/acme")
 	owner := federated.Owner{Plane: "p", UID: "u", Unit: "rz00a", Revision: "r1"}
-	object := web(func(u *unstructured.Unstructured) { u.SetAnnotations(map[string]string{wellknown.OwnerAnnotation: owner.String()}) })
+	object := web(func(u *unstructured.Unstructured) {
+		u.SetAnnotations(map[string]string{wellknown.OwnerAnnotation: owner.String()})
+	})
 	if r := perform(t.Context(), deployments, step(plan.Create, object, nil), f); r.Outcome != plan.Done {
 		t.Fatalf("%+v", r)
 	}

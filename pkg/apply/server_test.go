@@ -11,8 +11,11 @@ import (
 	"sync"
 	"testing"
 
+	jsonpatch "github.com/evanphx/json-patch"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 )
@@ -154,7 +157,33 @@ func (f *fakeMember) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if r.Header.Get("Content-Type") == string(types.JSONPatchType) {
+		f.patchJSON(w, r.URL.Path, body)
+		return
+	}
 	f.handle(w, r.Method, r.URL.Path, body)
+}
+
+// patchJSON answers a patch that does not apply as API servers do: with 422 and no cause.
+func (f *fakeMember) patchJSON(w http.ResponseWriter, path string, body []byte) {
+	if f.objects[path] == nil {
+		refuse(w, 404, metav1.StatusReasonNotFound, "not found")
+		return
+	}
+	raw, _ := json.Marshal(f.objects[path])
+	p, err := jsonpatch.DecodePatch(body)
+	if err != nil {
+		refuse(w, 400, metav1.StatusReasonBadRequest, err.Error())
+		return
+	}
+	after, err := p.Apply(raw)
+	if err != nil {
+		refuse(w, 422, metav1.StatusReasonInvalid, "the server rejected our request due to an error in our request")
+		return
+	}
+	var obj map[string]any
+	_ = utiljson.Unmarshal(after, &obj)
+	reply(w, 200, f.store(path, obj))
 }
 
 func (f *fakeMember) handle(w http.ResponseWriter, method, path string, body []byte) {
