@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -47,7 +48,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 		return err
 	}
 	fmt.Printf("\n%d federated objects in two members, %d status events a second. Load before: %s\n\n", b.objects, b.rate, load())
-	fmt.Print("| phase | events | p50 | p99 | longest | writes of federated objects | per event |\n|---|---|---|---|---|---|---|\n")
+	fmt.Print("| phase | events | p50 | p99 | longest | writes of federated objects | per event | the plane's CPU per event |\n|---|---|---|---|---|---|---|---|\n")
 	for _, phase := range []struct {
 		name   string
 		long   time.Duration
@@ -57,13 +58,22 @@ func (b *bench) run(ctx context.Context) (err error) {
 		{"all about one object", b.long / 4, func() int { return 7 % b.objects }},
 	} {
 		b.sight.take()
+		before, err := processorTime(b.plane.PID())
+		if err != nil {
+			return err
+		}
 		if err := b.storm(ctx, phase.long, phase.choose); err != nil {
 			return fmt.Errorf("%s: %w", phase.name, err)
 		}
+		after, err := processorTime(b.plane.PID())
+		if err != nil {
+			return err
+		}
 		took, writes := b.sight.take()
 		slices.Sort(took)
-		fmt.Printf("| %s | %d | %d ms | %d ms | %d ms | %d | %.2f |\n", phase.name, len(took),
-			at(took, 0.5), at(took, 0.99), at(took, 1), writes, float64(writes)/float64(len(took)))
+		fmt.Printf("| %s | %d | %d ms | %d ms | %d ms | %d | %.2f | %.1f ms |\n", phase.name, len(took),
+			at(took, 0.5), at(took, 0.99), at(took, 1), writes, float64(writes)/float64(len(took)),
+			float64((after-before).Milliseconds())/float64(len(took)))
 	}
 	if err := pause(ctx, time.Second); err != nil {
 		return err
@@ -143,4 +153,19 @@ func load() string {
 		return "not known"
 	}
 	return strings.Join(strings.Fields(string(raw))[:2], ", ")
+}
+
+// processorTime is what a process has used of processors so far: user and system time of /proc/PID/stat, in ticks of 10 ms.
+func processorTime(pid int) (time.Duration, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, fmt.Errorf("reading what the plane used: %w", err)
+	}
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	user, errU := strconv.ParseInt(fields[11], 10, 64)
+	system, errS := strconv.ParseInt(fields[12], 10, 64)
+	if err := errors.Join(errU, errS); err != nil {
+		return 0, fmt.Errorf("reading what the plane used: %w", err)
+	}
+	return time.Duration(user+system) * 10 * time.Millisecond, nil
 }
