@@ -139,7 +139,7 @@ func (k *carrier) next(ctx context.Context) bool {
 	defer k.queue.Done(key)
 	began, ended := k.opts.Now(), k.meter.controller.Begin()
 	after, err := k.reconcileSafely(ctx, key)
-	looked(ended, k.opts.Now().Sub(began), after, err)
+	ended(resultOf(after > 0, err), k.opts.Now().Sub(began))
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:

@@ -29,16 +29,15 @@ func (m meter) end() {
 	m.objects.End()
 }
 
-// looked counts one look at an object; ended is what Begin returned.
-func looked(ended func(metrics.Result, time.Duration), took time.Duration, after time.Duration, err error) {
-	result := metrics.Success
+// resultOf is how a look at an object ended, in KubeFed's words.
+func resultOf(again bool, err error) metrics.Result {
 	switch {
-	case err != nil && transient(err), err == nil && after > 0:
-		result = metrics.NeedsRecheck
+	case err != nil && transient(err), err == nil && again:
+		return metrics.NeedsRecheck
 	case err != nil:
-		result = metrics.Failed
+		return metrics.Failed
 	}
-	ended(result, took)
+	return metrics.Success
 }
 
 // changed notes that an object asks for something that its status does not tell of yet.
