@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -222,18 +223,7 @@ func occupiedBy(step *plan.Step, names []string) *plan.Why {
 		some, more = names[:told], fmt.Sprintf(" and %d more", len(names)-told)
 	}
 	return &plan.Why{Code: plan.CodeOccupied, Message: fmt.Sprintf("namespace %s of member %s is removed when the plane's copies in it are gone: of %s%s",
-		step.Name, step.Member, listed(some), more)}
-}
-
-func listed(names []string) string {
-	out := ""
-	for i, n := range names {
-		if i > 0 {
-			out += ", "
-		}
-		out += n
-	}
-	return out
+		step.Name, step.Member, strings.Join(some, ", "), more)}
 }
 
 // occupants are the objects that may hold copies in the namespaces that steps are about to delete, by unit.
@@ -370,4 +360,34 @@ func (k *carrier) noteWaiting(key objectKey, p *plan.Plan) bool {
 		delete(k.waiting, key)
 	}
 	return waits
+}
+
+// namespacesMade lets objects be written at once whose namespace was made just now: while it was being deleted they failed,
+// and pause.
+func (k *carrier) namespacesMade(key objectKey, p *plan.Plan, results map[string]plan.Result) {
+	if !k.typ.ofNamespaces() {
+		return
+	}
+	for i := range p.Steps {
+		s := &p.Steps[i]
+		if s.Action != plan.Create || results[s.Unit].Outcome != plan.Done {
+			continue
+		}
+		for _, other := range k.carriers() {
+			if other.typ.ofNamespaces() {
+				continue
+			}
+			keys, err := other.informer.GetIndexer().IndexKeys(toolscache.NamespaceIndex, key.Namespace)
+			if err != nil {
+				utilruntime.HandleError(fmt.Errorf("finding the objects of namespace %s: %w", key.Namespace, err))
+				continue
+			}
+			for _, name := range keys {
+				_, name, _ = strings.Cut(name, "/")
+				object := objectKey{key.Namespace, name}
+				k.ledger.ForgetFailures(other.ledgerKey(object), s.Member)
+				other.queue.Add(object)
+			}
+		}
+	}
 }

@@ -61,6 +61,7 @@ func (k *carrier) Reconcile(ctx context.Context, key objectKey) (time.Duration, 
 		object = federated.Read(recorded)
 	}
 	results := k.exec.Do(ctx, k.ledgerKey(key), k.typ.Target, &p, k.connect(&p)) // writes only
+	k.namespacesMade(key, &p, results)
 	for _, e := range report.Deeds(report.Input{Object: object, Plan: &p, Results: results}) {
 		k.tell(recorded, e)
 	}
