@@ -49,6 +49,19 @@ func (j *journal) apply(doc map[string]any, ops []Op) (map[string]any, error) {
 type journal struct {
 	keep  bool
 	notes []func()
+	// moved counts the elements of lists that were moved to make or close a gap.
+	moved int
+}
+
+// maxMoved bounds the work of one unit's overrides. An object has room for a list of a hundred thousand elements and
+// for ten thousand operations that each put one in front: rendering it would hold a processor for half a minute.
+const maxMoved = 10_000_000
+
+func (j *journal) move(elements int) error {
+	if j.moved += elements; j.moved > maxMoved {
+		return fmt.Errorf("together these overrides move more than %d elements of lists: replace the list as a whole", maxMoved)
+	}
+	return nil
 }
 
 func (j *journal) note(undo func()) {
@@ -193,6 +206,9 @@ func (j *journal) descend(at any, tokens []string, depth int, do change) (any, e
 		return c, nil
 	case []any:
 		if last {
+			if err := j.move(len(c)); err != nil {
+				return nil, err
+			}
 			return do.list(j.own(c), token)
 		}
 		i, err := index(token, len(c))
