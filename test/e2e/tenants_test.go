@@ -223,6 +223,7 @@ func TestAForeignMemberSeesNoRequestOverTheWholeLifeOfAnObject(t *testing.T) {
 		}
 	})
 	each(func(name string) { e.holds(east, "estate-acme", name, "1") })
+	e.untouched(west, "after objects were made")
 	for _, name := range []string{"v1-names", "v2-names"} {
 		e.awaitEntry(name, west, "UnknownUnit")
 		if m := fmt.Sprint(e.entryOf(name, west)["message"]); !strings.Contains(m, "there is no west") || strings.Contains(m, "rival") {
@@ -232,7 +233,6 @@ func TestAForeignMemberSeesNoRequestOverTheWholeLifeOfAnObject(t *testing.T) {
 	if e.entryOf("v1-selector", west) != nil || e.entryOf("v2-selector", tower) != nil {
 		t.Error("a selector selected a foreign member")
 	}
-	e.untouched(west, "after objects were made")
 
 	e.patch("v1-names", `{"spec":{"template":{"data":{"version":"2"}},"placementMask":{"clusters":[{"name":"east"},{"name":"west"}]}}}`)
 	e.patch("v1-selector", `{"spec":{"template":{"data":{"version":"2"}},"placementMask":{"clusterSelector":{}}}}`)
