@@ -234,6 +234,25 @@ func TestWithNothingChangingTheConfigIsNotWritten(t *testing.T) {
 	if n := patches(p.client.Actions()); n != 1 {
 		t.Errorf("status was written %d times, want once", n)
 	}
+	// The API server gives what was written another version, as any other write does.
+	configs := p.client.Resource(gvr).Namespace("kube-federation-system")
+	u, err := configs.Get(t.Context(), "kubefed", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.SetResourceVersion("1000")
+	if _, err := configs.Update(t.Context(), u, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	p.eventually("the watch shows it", func() bool {
+		raw, there, err := p.w.informer.GetStore().GetByKey("kube-federation-system/kubefed")
+		return err == nil && there && raw.(*unstructured.Unstructured).GetResourceVersion() == "1000"
+	})
+	p.w.changed <- struct{}{}
+	time.Sleep(50 * time.Millisecond)
+	if n := patches(p.client.Actions()); n != 1 {
+		t.Errorf("status that says all was written again, %d times in all", n)
+	}
 }
 
 func patches(actions []clienttesting.Action) int {
