@@ -78,6 +78,7 @@ var says = map[string]string{
 	"429, come at once":                   "asked to be left alone",
 	"429, come tomorrow":                  "asked to be left alone",
 	"500":                                 "no ",
+	"the kind is lacking":                 "does not serve",
 	"503, come at once":                   "unable to handle",
 	"no answer":                           "timeout awaiting response headers",
 	"one byte a second":                   "not complete within",

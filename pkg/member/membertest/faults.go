@@ -146,6 +146,7 @@ func everywhere(all func(string, func(http.ResponseWriter, *http.Request)) *Faul
 		all("429, come at once", refuse(http.StatusTooManyRequests, "0")),
 		all("429, come tomorrow", refuse(http.StatusTooManyRequests, "86400")),
 		all("500", refuse(http.StatusInternalServerError, "")),
+		all("the kind is lacking", refuse(http.StatusNotFound, "")),
 		all("503, come at once", refuse(http.StatusServiceUnavailable, "0")),
 		all("no answer", func(_ http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
