@@ -59,6 +59,10 @@ func TestStoriesDoNotDependOnOrder(t *testing.T) {
 			_, want := tell(t, string(raw), nil)
 			for seed := range uint64(10) {
 				_, got := tell(t, string(raw), rand.New(rand.NewPCG(seed, 7)))
+				if strings.Contains(string(raw), "keeps changing") {
+					uncounted(want)
+					uncounted(got)
+				}
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Fatalf("with the order of seed %d (-ordered +shuffled):\n%s", seed, diff)
 				}
@@ -216,6 +220,9 @@ func (v *voice) holds(u *unstructured.Unstructured) string {
 	text := fmt.Sprintf("%s x%d, generation %d", image, replicas, u.GetGeneration())
 	if owner, marked := render.OwnerOf(u); marked {
 		text += ", " + v.plain(owner.Revision)
+	}
+	if words := foreign(u); words != "" {
+		text += ", " + words
 	}
 	if u.GetLabels()[wellknown.ManagedLabel] != "true" {
 		text += ", not managed"

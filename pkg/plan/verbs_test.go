@@ -188,7 +188,7 @@ func (w *world) say(line string) error {
 	defer func() { w.cells = false }()
 sentences:
 	for s := range strings.SplitSeq(line, " and ") {
-		for _, v := range verbs {
+		for _, v := range slices.Concat(quarrelVerbs, verbs) {
 			if a := v.sentence.FindStringSubmatch(s); a != nil {
 				v.do(w, a)
 				continue sentences

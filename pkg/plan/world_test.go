@@ -42,6 +42,7 @@ type world struct {
 	members   map[string]*worldMember
 	revisions map[string]federated.Content
 	hold      *plan.Why
+	quarrel
 
 	// What the process remembers, and loses when it restarts.
 	sights   map[string]*unstructured.Unstructured
@@ -171,7 +172,7 @@ func (w *world) input(o *federated.Object) plan.Input {
 	in := plan.Input{
 		Object: o, Plane: planeID, Hold: w.hold, TargetNamespaced: true,
 		Target:       schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"},
-		Abandonments: w.abandonments, NamespaceObject: w.admitted,
+		Abandonments: w.abandonments, NamespaceObject: w.admitted, Policy: w.policy,
 	}
 	for _, name := range sortedKeys(w.units) {
 		u := w.units[name]
@@ -179,7 +180,7 @@ func (w *world) input(o *federated.Object) plan.Input {
 		m := w.members[u.member]
 		pu := plan.Unit{
 			Name: full, Member: u.member, MemberID: m.id, MemberNamespace: w.namespaceOf(u), Labels: w.labelsOf(u), Problem: u.problem,
-			InFlight: w.inFlight[full] != nil, Failure: w.failures[full],
+			InFlight: w.inFlight[full] != nil, Failure: w.failures[full], Contest: w.contest(full),
 		}
 		switch {
 		case m.away:
@@ -477,6 +478,7 @@ func (w *world) perform(s *plan.Step) plan.Result {
 		w.seen[s.Unit] = max(w.seen[s.Unit], versionOf(r.Object))
 	}
 	w.tellResult(s, r)
+	w.fought(s, r)
 	return r
 }
 
