@@ -164,6 +164,11 @@ func TestAKubeFedApplicationAppliesUnchanged(t *testing.T) {
 	if data, _, _ := unstructured.NestedStringMap(w.copyIn(west, "web").Object, "data"); data["greeting"] != "moin" {
 		t.Errorf("the override did not reach west: %v", data)
 	}
+	for _, r := range requests(t, tower) { // not even for a moment
+		if r.isWrite() && (r.ObjectRef.Namespace == w.ns || r.ObjectRef.Name == w.ns) {
+			t.Errorf("the namespace does not admit tower, which was asked to %s %s", r.Verb, r.RequestURI)
+		}
+	}
 	if u := w.space(tower, w.ns); u != nil {
 		t.Error("the namespace does not admit tower, and is there")
 	}

@@ -226,4 +226,8 @@ func TestAMemberNamespaceThatSomebodyDeletesComesBackWithAllThatWasInIt(t *testi
 		t.Error("the namespace never went")
 	}
 	f.is("fns-deleted", "a", "")
+
+	// With cells too the plane's namespace comes to its end: objects, their namespaces, units.
+	w.kubectl("delete", "namespace", w.ns, "--timeout=60s")
+	w.spaces("!east/fns-deleted", "!west/fns-deleted")
 }

@@ -102,6 +102,11 @@ func (c *Controller) namespaceObject(ctx context.Context, namespace string) (*fe
 		}
 		return federated.Read(u), nil
 	}
+	return c.liveNamespaceObject(ctx, namespace)
+}
+
+// liveNamespaceObject is the FederatedNamespace of a namespace as the plane has it; nil = there is none.
+func (c *Controller) liveNamespaceObject(ctx context.Context, namespace string) (*federated.Object, error) {
 	ftc := &corev1beta1.FederatedTypeConfig{}
 	err := c.opts.Client.Get(ctx, client.ObjectKey{Namespace: wellknown.FederationNamespace, Name: namespacesConfig}, ftc)
 	if apierrors.IsNotFound(err) {
@@ -120,6 +125,24 @@ func (c *Controller) namespaceObject(ctx context.Context, namespace string) (*fe
 		return nil, err
 	}
 	return federated.Read(u), nil
+}
+
+// withLiveNamespace computes once more, before an object is placed somewhere for the first time, with the FederatedNamespace
+// as the plane has it. Whoever applies both at once has made the FederatedNamespace first, but its watch is not the
+// object's: what it does not show yet must not be placed everywhere for a moment.
+func (k *carrier) withLiveNamespace(ctx context.Context, in *plan.Input, p plan.Plan) (plan.Plan, error) {
+	if len(p.Intent) == 0 || in.Object.Namespace == "" || k.typ.ofNamespaces() {
+		return p, nil
+	}
+	ns, err := k.liveNamespaceObject(ctx, in.Object.Namespace)
+	if err != nil {
+		return plan.Plan{}, fmt.Errorf("finding out whether namespace %s has a FederatedNamespace: %w", in.Object.Namespace, err)
+	}
+	if ns == nil && in.NamespaceObject == nil {
+		return p, nil
+	}
+	in.NamespaceObject = ns
+	return plan.Compute(*in), nil
 }
 
 // namespaceEvents look again at the objects of a namespace when what its FederatedNamespace asks for changes.

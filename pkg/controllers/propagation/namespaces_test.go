@@ -67,6 +67,25 @@ func TestAFederatedNamespaceThatNoWatchShowsYetIsAskedFor(t *testing.T) {
 	}
 }
 
+// What a watch does not show yet is seen before an object is placed anywhere for the first time, and not asked for else.
+func TestThePlaneItselfIsAskedBeforeAnObjectIsPlacedAnew(t *testing.T) {
+	c, plane := planeWith(t, true, federatedNamespace("acme"))
+	k := &carrier{Controller: c, typ: Type{Namespaced: true, FederatedNamespaced: true}}
+	in := plan.Input{Object: &federated.Object{Namespace: "acme", Name: "web", TopologyType: "cluster",
+		Placement: federated.Selection{Named: true, Names: []string{"m1"}}}, Units: []plan.Unit{{Name: "m1", Member: "m1", MemberNamespace: "acme"}}}
+	p := plan.Compute(in)
+	if len(p.Intent) != 1 {
+		t.Fatalf("without a FederatedNamespace: %+v", p)
+	}
+	if p, err := k.withLiveNamespace(t.Context(), &in, p); err != nil || len(p.Intent) != 0 || in.NamespaceObject == nil {
+		t.Errorf("%+v, %v", p.Steps, err)
+	}
+	asked := len(plane.Actions())
+	if _, err := k.withLiveNamespace(t.Context(), &in, plan.Plan{}); err != nil || len(plane.Actions()) != asked {
+		t.Errorf("asked although nothing is placed anew, %v", err)
+	}
+}
+
 func TestWhatLivesInANamespaceIsFoundByItsRecordedPlace(t *testing.T) {
 	step := &plan.Step{Unit: "a.acme.cell", Member: "m1", Name: "acme-a"}
 	object := func(e federated.UnitStatus) *federated.Object {

@@ -101,7 +101,11 @@ func (k *carrier) plan(ctx context.Context, in plan.Input) (plan.Plan, error) {
 		}
 		p = plan.Compute(in)
 	}
-	p, err := k.withOccupants(ctx, &in, p)
+	p, err := k.withLiveNamespace(ctx, &in, p)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	p, err = k.withOccupants(ctx, &in, p)
 	if err != nil {
 		return plan.Plan{}, err
 	}
