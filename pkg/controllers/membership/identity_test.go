@@ -71,7 +71,14 @@ func TestAnotherClusterUnderAMembersEndpointIsNotServed(t *testing.T) {
 	}
 	p.eventually("the member is read", m.View(configMaps).Synced)
 
+	second.Freeze() // so that whom it leads to is not known for a while
 	p.change("a", func(c *corev1beta1.KubeFedCluster) { c.Spec.APIEndpoint, c.Spec.CABundle = second.URL, second.CA() })
+	p.eventually("the new endpoint is asked", func() bool { return second.Requests("/healthz") > 0 })
+	time.Sleep(200 * time.Millisecond)
+	if n := second.Requests("/api/v1/configmaps"); n != 0 {
+		t.Errorf("%d reads reached a cluster that nobody knew", n)
+	}
+	second.Thaw()
 	p.becomes("a", isChanged)
 	message := *find(p.status("a").Status.Conditions, "Ready").Message
 	for _, want := range []string{"uid-of-" + strings.TrimPrefix(first.URL, "https://"), "uid-of-" + strings.TrimPrefix(second.URL, "https://"), "cellfed.io/member-uid", "abandon"} {
