@@ -8,4 +8,7 @@
 // The Ledger is a memory of the process and may be lost at any moment: marks in the members and the federated object's
 // status are the truth. It saves needless writes (a watch is always a little behind one's own writes) and keeps
 // failures from being repeated without a pause.
+//
+// Others write too. A PUT that they overtake is made anew as a patch of what is the plane's; and somebody who changes the
+// same thing again and again is put right a few times only, then left alone for a while (contest.go).
 package apply
