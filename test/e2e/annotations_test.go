@@ -193,7 +193,7 @@ func TestAnnotationsThatAreSpecAreEnforcedAndACloudThatWritesAHundredTimesASecon
 	}
 	f.is("web", "a", "")
 	before, early := f.planeWrites(east, "web")
-	ccm := f.interfere(east, "web", 2, reports)
+	ccm := f.interfere(east, "web", 4, reports)
 	changes := 0
 	for round, began := 0, time.Now(); time.Since(began) < 18*time.Second; round++ {
 		since := time.Now()
