@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,7 +29,32 @@ var (
 )
 
 func (a *Admitter) clusterRules() rules {
-	return rules{judge: judgeCluster, compare: a.compareCluster, warn: func(_ context.Context, req *Request) []string { return warnNamespace(req, "KubeFedCluster") }}
+	return rules{judge: judgeCluster, compare: a.compareCluster, warn: func(ctx context.Context, req *Request) []string {
+		return append(warnNamespace(req, "KubeFedCluster"), a.warnTwin(ctx, req)...)
+	}}
+}
+
+// warnTwin warns of a member that is another member already: what is placed in both is written twice. Facts that cannot
+// be read warn of nothing.
+func (a *Admitter) warnTwin(ctx context.Context, req *Request) []string {
+	if req.Namespace != wellknown.FederationNamespace { // units share their member's endpoint
+		return nil
+	}
+	if req.Old != nil && reflect.DeepEqual(req.Old.Object["spec"], req.Object.Object["spec"]) {
+		return nil
+	}
+	id := req.Object.GetAnnotations()[wellknown.ClusterIDAnnotation]
+	endpoint, _, _ := unstructured.NestedString(req.Object.Object, "spec", "apiEndpoint")
+	all, err := a.facts.Clusters(ctx)
+	if err != nil {
+		return nil
+	}
+	for _, other := range all {
+		if other.Name != req.Object.GetName() && (id != "" && other.ID == id || (id == "" || other.ID == "") && endpoint != "" && other.Endpoint == endpoint) {
+			return []string{fmt.Sprintf("this is the same cluster as member %s: what is placed in both members is written twice; one cluster should have one name", other.Name)}
+		}
+	}
+	return nil
 }
 
 // warnNamespace warns of what nobody reads.

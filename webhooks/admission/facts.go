@@ -39,6 +39,8 @@ type Cluster struct {
 	Name   string
 	Labels map[string]string
 	Grants []corev1beta1.TenantGrant
+	// ID is the identity of the cluster behind it, "" = it is not known; Endpoint is where its API server is.
+	ID, Endpoint string
 }
 
 // TypeFacts is what a FederatedTypeConfig says.

@@ -33,7 +33,8 @@ var (
 )
 
 func clusterFacts(c *corev1beta1.KubeFedCluster) Cluster {
-	return Cluster{Name: c.Name, Labels: c.Labels, Grants: c.Spec.Grants}
+	return Cluster{Name: c.Name, Labels: c.Labels, Grants: c.Spec.Grants,
+		ID: c.Annotations[wellknown.ClusterIDAnnotation], Endpoint: c.Spec.APIEndpoint}
 }
 
 // InNamespace implements Facts.
