@@ -91,7 +91,8 @@ func (c *contest) put(fields []string, now time.Time) {
 	c.until = now.Add(c.truce)
 }
 
-// contend notes a write that a member answered: a repair is a round; a write of anything else ends what was fought over.
+// contend notes a write that a member answered: what it confirmed; and a repair is a round, while a write of anything else
+// ends what was fought over.
 func (l *Ledger) contend(key Key, step *plan.Step, r plan.Result, now time.Time) {
 	if step.Action != plan.Update && step.Action != plan.Create || r.Outcome == plan.Failed {
 		return
@@ -101,6 +102,11 @@ func (l *Ledger) contend(key Key, step *plan.Step, r plan.Result, now time.Time)
 	e := l.units[key][step.Unit]
 	if e == nil {
 		return
+	}
+	if r.Outcome == plan.Done {
+		if version, err := step.Lens.Version(r.Object); err == nil {
+			e.confirmed = &plan.Confirmed{Revision: step.Revision, Version: version}
+		}
 	}
 	c := e.contest
 	if !step.Repairs {

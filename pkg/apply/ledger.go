@@ -47,7 +47,8 @@ type line struct {
 	until    time.Time
 	failures int
 
-	contest *contest
+	contest   *contest
+	confirmed *plan.Confirmed
 }
 
 // NewLedger returns an empty ledger.
@@ -68,6 +69,8 @@ type Recollection struct {
 	// Contest is a fight over the copy that was given up until Truce.
 	Contest *plan.Contest
 	Truce   time.Time
+	// Confirmed is the last write that the member confirmed.
+	Confirmed *plan.Confirmed
 }
 
 // Recall says what is known of a unit now; watched is what the watch shows (nil = nothing).
@@ -99,6 +102,7 @@ func (l *Ledger) Recall(key Key, unit string, watched *unstructured.Unstructured
 		r.Failure, r.Until = e.failure, e.until
 	}
 	r.Contest, r.Truce = e.contest.now(now)
+	r.Confirmed = e.confirmed
 	return r
 }
 

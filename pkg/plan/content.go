@@ -38,6 +38,9 @@ func heldUnit(c *computation, s *subject) bool {
 		default:
 			s.step.Version = s.entry.Version
 		}
+		if s.unit.confirmed(revision, v) {
+			s.step.Version = v
+		}
 		if s.step.Version == v || s.step.Version == unconfirmed+v {
 			return s.settle(Keep, "", "held at revision %s by the mask", revision)
 		}
@@ -100,7 +103,8 @@ func writableUnit(c *computation, s *subject) bool {
 	if s.mine {
 		s.step.Version = c.version(s, want)
 		owner, _ := render.OwnerOf(s.unit.Observed)
-		if owner.Revision == want && s.entry.Revision == want && s.entry.Version == s.step.Version {
+		recorded := s.entry.Revision == want && s.entry.Version == s.step.Version
+		if owner.Revision == want && (recorded || s.unit.confirmed(want, s.step.Version)) {
 			s.step.Revision = want
 			return s.settle(Keep, "", "")
 		}
@@ -109,6 +113,11 @@ func writableUnit(c *computation, s *subject) bool {
 		return s.settle(Wait, f.Code, "%s", f.Message)
 	}
 	return c.write(s, want, c.in.Object.ContentFor(s.name), "")
+}
+
+// confirmed tells whether the member confirmed a version of a revision.
+func (u *Unit) confirmed(revision, version string) bool {
+	return u.Confirmed != nil && version != "" && *u.Confirmed == Confirmed{Revision: revision, Version: version}
 }
 
 // rendering is what a unit's object is made from.
@@ -131,12 +140,12 @@ func (c *computation) write(s *subject, revision string, content federated.Conte
 		return s.settle(Hold, CodeComputeResourceFailed, "%v", err)
 	}
 	c.look(s, in)
-	repairs := c.repairs(s, revision)
+	recorded, repairs := c.repairs(s, revision)
 	if repairs && c.contested(s, revision) {
 		return true
 	}
 	s.step.Object, s.step.Revision = desired, revision
-	s.step.Render, s.step.Repairs, s.step.Recorded = &in, repairs, s.entry.Version
+	s.step.Render, s.step.Repairs, s.step.Recorded = &in, repairs, recorded
 	action := Create
 	if s.unit.Observed != nil {
 		action = Update
@@ -170,12 +179,18 @@ func (c *computation) otherPolicy(version string) bool {
 	return version != "" && render.PolicyOf(strings.TrimPrefix(version, unconfirmed)) != c.lens.ID()
 }
 
-// repairs tells whether the copy held the revision, as the member confirmed it, and somebody changed it since.
-func (c *computation) repairs(s *subject, revision string) bool {
-	if !s.mine || s.entry.Revision != revision || s.entry.Version == "" || strings.HasPrefix(s.entry.Version, unconfirmed) ||
-		c.otherPolicy(s.entry.Version) {
-		return false
+// repairs tells whether the copy held the revision, as the member confirmed it, and somebody changed it since; and the
+// version that was confirmed.
+func (c *computation) repairs(s *subject, revision string) (recorded string, is bool) {
+	recorded = s.entry.Version
+	if k := s.unit.Confirmed; k != nil && k.Revision == revision {
+		recorded = k.Version
+	} else if s.entry.Revision != revision || strings.HasPrefix(recorded, unconfirmed) {
+		return recorded, false
+	}
+	if !s.mine || recorded == "" || c.otherPolicy(recorded) {
+		return recorded, false
 	}
 	owner, marked := render.OwnerOf(s.unit.Observed)
-	return !marked || owner.Revision == revision
+	return recorded, !marked || owner.Revision == revision
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cellfed/cellfed/pkg/annotation"
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
+	"github.com/cellfed/cellfed/pkg/federated"
 	"github.com/cellfed/cellfed/pkg/plan"
 	"github.com/cellfed/cellfed/pkg/render"
 	"github.com/cellfed/cellfed/pkg/retain"
@@ -26,6 +27,8 @@ type quarrel struct {
 	// rounds are the repairs of a copy, as the process remembers them.
 	rounds map[string]*plan.Contest
 	counts map[string]int
+	// confirmed is what members confirmed, as the process remembers it.
+	confirmed map[string]*plan.Confirmed
 }
 
 // patience is after how many rounds this world's plane stops.
@@ -42,6 +45,16 @@ func (w *world) contest(unit string) *plan.Contest {
 func (w *world) fought(s *plan.Step, r plan.Result) {
 	if s.Action != plan.Create && s.Action != plan.Update || r.Outcome == plan.Failed {
 		return
+	}
+	if r.Outcome == plan.Done {
+		if w.confirmed == nil {
+			w.confirmed = map[string]*plan.Confirmed{}
+		}
+		version, err := s.Lens.Version(r.Object)
+		if err != nil {
+			panic(err)
+		}
+		w.confirmed[s.Unit] = &plan.Confirmed{Revision: s.Revision, Version: version}
 	}
 	if k := w.rounds[s.Unit]; k == nil || !s.Repairs || k.Subject != s.Subject() {
 		if w.rounds == nil {
@@ -121,6 +134,9 @@ var quarrelVerbs = []verb{
 	sentence(`the long pause is over`, func(w *world, _ []string) { clear(w.counts) }),
 }
 
+// forget loses what only the process knew.
+func (q *quarrel) forget() { q.rounds, q.counts, q.confirmed = nil, nil, nil }
+
 // foreign are the annotations of a copy that stories tell of: those that are not the plane's marks.
 func foreign(u *unstructured.Unstructured) string {
 	a := u.GetAnnotations()
@@ -178,6 +194,29 @@ func TestAPolicyThatChangesWritesNoHeldUnit(t *testing.T) {
 	}
 	if held < 50 || others < 50 {
 		t.Errorf("%d held units kept, %d other units written: this proves little", held, others)
+	}
+}
+
+// A member that answers when nobody waits any longer is not written again: status did not hear the answer, the process did.
+func TestAnAnswerThatComesLateIsBelieved(t *testing.T) {
+	w := newWorld()
+	say := func(line string) {
+		t.Helper()
+		if err := w.say(line); err != nil {
+			t.Fatal(err)
+		}
+		w.rest()
+	}
+	say("unit a appears on hz-1")
+	for _, line := range []string{"place a", "template v2", "template v3"} {
+		say("member hz-1 hangs and " + line)
+		w.deeds = nil
+		if say("member hz-1 answers"); len(w.deeds) != 1 { // the answer itself
+			t.Errorf("after the answer to %q: %v", line, w.deeds)
+		}
+	}
+	if e, _ := federated.Read(w.object).Status.Unit("a" + cellTail); e.Code != "" || e.Revision == "" || e.Version == "" {
+		t.Errorf("status: %+v", e)
 	}
 }
 

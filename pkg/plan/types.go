@@ -122,6 +122,14 @@ type Unit struct {
 	Failure *Failure
 	// Contest is a fight over the copy that the plane has given up for a while; nil = none.
 	Contest *Contest
+	// Confirmed is what the member confirmed last, although status may not say so yet; nil = it is not remembered.
+	Confirmed *Confirmed
+}
+
+// Confirmed is a write that a member answered. A member that always answers late would be written again and again if
+// only status knew what was confirmed, since status is written before it answers.
+type Confirmed struct {
+	Revision, Version string
 }
 
 // Failure is a write that failed and may not be repeated yet.

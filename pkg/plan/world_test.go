@@ -129,6 +129,7 @@ func (w *world) restart() {
 			w.perform(step)
 		}
 	}
+	w.quarrel.forget()
 	w.sights, w.probes = map[string]*unstructured.Unstructured{}, map[string]bool{}
 	w.failures, w.inFlight = map[string]*plan.Failure{}, map[string]*plan.Step{}
 	w.loading = true
@@ -180,7 +181,7 @@ func (w *world) input(o *federated.Object) plan.Input {
 		m := w.members[u.member]
 		pu := plan.Unit{
 			Name: full, Member: u.member, MemberID: m.id, MemberNamespace: w.namespaceOf(u), Labels: w.labelsOf(u), Problem: u.problem,
-			InFlight: w.inFlight[full] != nil, Failure: w.failures[full], Contest: w.contest(full),
+			InFlight: w.inFlight[full] != nil, Failure: w.failures[full], Contest: w.contest(full), Confirmed: w.confirmed[full],
 		}
 		switch {
 		case m.away:

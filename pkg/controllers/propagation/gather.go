@@ -85,6 +85,7 @@ func (k *carrier) look(g *gathered, u *plan.Unit, o *federated.Object, now time.
 	}
 	r := k.ledger.Recall(k.ledgerKey(objectKey{o.Namespace, o.Name}), u.Name, watched, now)
 	u.InFlight, u.Observed, u.Probe, u.Failure, u.Contest = r.InFlight, r.Observed, r.Probe, r.Failure, r.Contest
+	u.Confirmed = r.Confirmed
 	for _, t := range []time.Time{r.Until, r.Expires, r.Truce} {
 		if d := t.Sub(now) + time.Millisecond; !t.IsZero() && (g.retryAfter == 0 || d < g.retryAfter) {
 			g.retryAfter = d
