@@ -17,7 +17,7 @@ import (
 // what it says of its own (status), at least.
 const (
 	growth      = 4
-	copysOwn    = 64 << 10
+	copysOwn    = 128 << 10
 	weighedFor  = 10 * time.Second
 	everyMember = ""
 )
