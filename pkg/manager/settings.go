@@ -48,5 +48,5 @@ func (a *assembly) followSettings(members *membership.Controller) {
 	})
 }
 
-// requireGrants tells whether a member that says nothing of tenants is nobody's.
+// requireGrants tells whether a member that says nothing of tenants is closed to all that have one.
 func (a *assembly) requireGrants() bool { return a.live.Gates().Enabled(features.RequireTenantGrants) }
