@@ -28,6 +28,9 @@ import (
 // dead is the kind of a member that does not even listen.
 const dead = "dead"
 
+// well is a member that is not bad.
+const well = "none: it is well"
+
 // bad is a real member behind a proxy that answers in its place.
 type bad struct {
 	*membertest.Hostile
