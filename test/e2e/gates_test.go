@@ -343,7 +343,7 @@ func TestGatesOfTheCommandLineAreToldWhenTheyAreUnknownAndAConfigSaysOtherwise(t
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-		out, err := run(fmt.Sprintf(object, "second", "placement: {clusters: []}, placementMask: {}"))
+		out, err := run(fmt.Sprintf(object, "second", "placement: {topologies: []}, placementMask: {}"))
 		if err == nil {
 			break
 		}
