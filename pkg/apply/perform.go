@@ -286,7 +286,7 @@ func orphan(ctx context.Context, step *plan.Step, resource dynamic.ResourceInter
 		"annotations": map[string]any{wellknown.OwnerAnnotation: nil},
 	}})
 	if err != nil {
-		return failure(err, plan.CodeLabelRemovalFailed, plan.CodeLabelRemovalFailed, step)
+		return failure(err, plan.CodeLabelRemovalFailed, plan.CodeLabelRemovalTimedOut, step)
 	}
 	_, err = resource.Patch(ctx, step.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
 	switch {
@@ -295,7 +295,7 @@ func orphan(ctx context.Context, step *plan.Step, resource dynamic.ResourceInter
 	case apierrors.IsConflict(err):
 		return plan.Result{Outcome: plan.Stale}
 	}
-	return failure(err, plan.CodeLabelRemovalFailed, plan.CodeLabelRemovalFailed, step)
+	return failure(err, plan.CodeLabelRemovalFailed, plan.CodeLabelRemovalTimedOut, step)
 }
 
 // failure words an error for people; programs have the code.

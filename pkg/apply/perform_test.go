@@ -282,6 +282,7 @@ func TestPathsOfKindsInEveryGroupAndScope(t *testing.T) {
 func TestACallThatIsNotAnsweredInTimeSaysSo(t *testing.T) {
 	for action, code := range map[plan.Action]string{
 		plan.Create: plan.CodeCreationTimedOut, plan.Update: plan.CodeUpdateTimedOut, plan.Delete: plan.CodeDeletionTimedOut,
+		plan.Orphan: plan.CodeLabelRemovalTimedOut,
 	} {
 		t.Run(string(action), func(t *testing.T) {
 			f := newFakeMember(t, "m1")

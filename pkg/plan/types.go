@@ -26,6 +26,7 @@ const (
 	CodeCreationTimedOut      = "CreationTimedOut"
 	CodeUpdateTimedOut        = "UpdateTimedOut"
 	CodeDeletionTimedOut      = "DeletionTimedOut"
+	CodeLabelRemovalTimedOut  = "LabelRemovalTimedOut"
 
 	// CodeUnknownUnit: the placement or the inventory names a unit that is not there.
 	CodeUnknownUnit = "UnknownUnit"
