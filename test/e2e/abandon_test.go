@@ -171,8 +171,10 @@ func TestAMemberThatIsGivenUpHoldsNobodyAndKeepsWhatIsLeftInIt(t *testing.T) {
 	}
 	h.settled()
 	doomed.settled()
-	// What a busy machine needs to make them is what it may need to forget them.
-	limit := max(5*time.Second, time.Since(began))
+	limit := 5 * time.Second
+	if took := time.Since(began); took > limit {
+		limit = 3 * took // the machine is busy with something else, and tells little about time
+	}
 	back := away(t, tower)
 	p.awaitMember(tower, "False")
 
