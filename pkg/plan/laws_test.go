@@ -231,7 +231,7 @@ type life struct {
 
 func newLife(seed uint64, tamper func(*plan.Input, *plan.Plan)) *life {
 	l := &life{w: newWorld(), r: rand.New(rand.NewPCG(seed, 1)), counts: map[plan.Action]int{}, disowned: map[types.UID]bool{}}
-	l.w.late, l.w.lag, l.w.tamper = rand.New(rand.NewPCG(seed, 2)), true, tamper
+	l.w.late, l.w.lag, l.w.health, l.w.tamper = rand.New(rand.NewPCG(seed, 2)), true, true, tamper
 	l.w.violation = l.broken
 	l.w.watchCalls, l.w.watchWrites = l.judgePlan, l.judgeWrite
 	return l

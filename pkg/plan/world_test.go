@@ -57,6 +57,8 @@ type world struct {
 	fuse int
 	// lag lets watches of members be behind, now and then.
 	lag bool
+	// health lets status tell how copies are.
+	health bool
 	// cells: users write in topology form.
 	cells        bool
 	abandonments []plan.Abandonment
@@ -316,7 +318,7 @@ func (w *world) round() (moved bool) {
 		w.spend()
 		w.revisions[r] = federated.Content{Template: runtime.DeepCopyJSON(c.Template), Overrides: c.Overrides}
 	}
-	in := report.Input{Object: o, Plan: &p, Now: "2026-11-21T12:00:00Z", CollectStatus: true}
+	in := report.Input{Object: o, Plan: &p, Now: "2026-11-21T12:00:00Z", CollectStatus: true, Health: w.health}
 	if len(p.Intent) > 0 {
 		if e, admitted := report.Admitted(in); admitted {
 			w.events = append(w.events, e)
