@@ -53,12 +53,12 @@ func (r *recorder) count(ev member.Event) int {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if ok() {
 			return
 		}
 	}
-	t.Fatalf("within 10s it did not come true that %s", what)
+	t.Fatalf("within a minute it did not come true that %s", what)
 }
 
 func newFleet(t *testing.T) (*member.Fleet, *recorder) {

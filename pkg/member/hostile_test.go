@@ -158,7 +158,7 @@ func TestABadMemberCostsItsOwnViewAndNothingElse(t *testing.T) {
 			began := time.Now()
 			good.Put(configMaps, "ns", "one", ours)
 			eventually(t, "the other member's change is told", func() bool { return events.of("good") > 2 })
-			if took := time.Since(began); took > time.Second {
+			if took := time.Since(began); took > 5*time.Second {
 				t.Errorf("the other member's change was told after %s", took)
 			}
 			time.Sleep(time.Until(began.Add(time.Second)))
