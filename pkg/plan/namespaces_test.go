@@ -163,6 +163,40 @@ func TestAFederatedNamespaceNarrowsAndItsAbsenceDeletesNothing(t *testing.T) {
 	}
 }
 
+// Law 7: what a FederatedNamespace's mask keeps as it is, is kept for the objects in it too. Where its namespace is, they
+// may be; where it is not placed yet, nothing new comes; and no copy goes because of an edit that the mask keeps away.
+func TestAFederatedNamespaceNarrowsNothingOutsideItsMask(t *testing.T) {
+	named := func(cells ...string) federated.Selection {
+		s := federated.Selection{Named: true}
+		for _, c := range cells {
+			s.Names = append(s.Names, c+cellTail)
+		}
+		return s
+	}
+	for name, c := range map[string]struct {
+		placed, mask federated.Selection
+		there        []string // where the namespace is
+		a, b         plan.Action
+	}{
+		"it left both, which are not in its mask":     {named(), named(), []string{"a", "b"}, plan.Create, plan.Create},
+		"it left both, and its mask admits a":         {named(), named("a"), []string{"a", "b"}, plan.Confirm, plan.Create},
+		"it was never in b, which is not in its mask": {named("a", "b"), named("a"), []string{"a"}, plan.Create, ""},
+		"it was in neither, and its mask admits none": {named("a", "b"), named(), nil, plan.Create, ""},
+		"its mask admits both":                        {named("b"), named("a", "b"), []string{"a", "b"}, plan.Confirm, plan.Create},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ns := &federated.Object{Kind: "FederatedNamespace", Namespace: namespace, Name: namespace, TopologyType: "cell",
+				Placement: c.placed, Mask: &c.mask}
+			for _, cell := range c.there {
+				ns.Status.Units = append(ns.Status.Units, federated.UnitStatus{Name: cell + cellTail, Inventory: true})
+			}
+			if steps := narrowed(t, ns, false); steps["a"].Action != c.a || steps["b"].Action != c.b {
+				t.Errorf("a: %s, b: %s; want a: %s, b: %s", steps["a"].Action, steps["b"].Action, c.a, c.b)
+			}
+		})
+	}
+}
+
 // kubefed 3.8 and 3.9: delete options count when the federated object is deleted, and only then; what cannot be read is
 // told, and stops no deletion.
 func TestDeleteOptionsAreThoseOfTheObjectsDeletion(t *testing.T) {

@@ -11,16 +11,25 @@ import (
 // narrow takes out of the placement what the namespace does not admit (KubeFed's placement.go: namespaced objects are
 // placed within the placement of their FederatedNamespace). Only a FederatedNamespace that is there narrows anything:
 // that it is missing is no wish of anybody's. One that is being deleted or cannot be read freezes the placement: nothing
-// new comes, and what is there stays until its own object says otherwise.
+// new comes, and what is there stays until its own object says otherwise. So does one whose mask keeps a unit as it is, but
+// that where the namespace is, there is room: an edit that the mask keeps away from a unit removes no copy there either.
 func (c *computation) narrow(units []placement.Unit) {
 	ns := c.in.NamespaceObject
 	if ns == nil || ns.TopologyType != c.in.Object.TopologyType {
 		return
 	}
 	admitted := placement.Resolve(ns.Placement, units)
+	var mask placement.Selected
+	if ns.Mask != nil {
+		mask = placement.Resolve(*ns.Mask, units)
+	}
 	c.placed = c.placed.Filter(func(name string) bool {
-		if ns.Deleting || len(ns.Faults) > 0 {
-			return c.entries[name].Inventory
+		switch there := c.entries[name].Inventory; {
+		case ns.Deleting || len(ns.Faults) > 0:
+			return there
+		case ns.Mask != nil && !mask.Has(name):
+			kept, _ := ns.Status.Unit(name)
+			return there || kept.Inventory
 		}
 		return admitted.Has(name)
 	})
