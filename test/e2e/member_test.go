@@ -163,10 +163,12 @@ func TestAnObjectThatThePlaneDidNotMakeIsNeitherOverwrittenNorDeleted(t *testing
 		t.Fatal(err)
 	}
 	w.apply(w.config("web", "1", placed("a")))
-	w.told("web", "False")
-	if e := w.entry("web", "a"); e["status"] != "AlreadyExists" {
-		t.Errorf("status of a is %v, want AlreadyExists", e)
-	}
+	w.eventually(func() error { // it is Pending until the member has answered
+		if e := w.entry("web", "a"); e["status"] != "AlreadyExists" {
+			return fmt.Errorf("status of a is %v, want AlreadyExists", e)
+		}
+		return nil
+	})
 	w.keeps("web", time.Second, "a=theirs")
 	w.kubectl("delete", "federatedconfigmap/web", "-n", w.ns, "--timeout=20s")
 	w.keeps("web", time.Second, "a=theirs")
