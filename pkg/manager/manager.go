@@ -28,6 +28,7 @@ import (
 	"github.com/cellfed/cellfed/pkg/controllers/membership"
 	"github.com/cellfed/cellfed/pkg/controllers/propagation"
 	settingsroom "github.com/cellfed/cellfed/pkg/controllers/settings"
+	"github.com/cellfed/cellfed/pkg/controllers/unit"
 	"github.com/cellfed/cellfed/pkg/member"
 	"github.com/cellfed/cellfed/pkg/metrics"
 	"github.com/cellfed/cellfed/pkg/settings"
@@ -148,6 +149,7 @@ type assembly struct {
 	fleet       *member.Fleet
 	live        *settingsroom.Live
 	propagation *propagation.Controller
+	units       *unit.Controller // nil where that part does not run
 }
 
 func (a *assembly) build(ctx context.Context, cfg *rest.Config) error {

@@ -41,6 +41,9 @@ func (a *assembly) followSettings(members *membership.Controller) {
 			members.SetHealth(membership.Health(now.Health))
 		}
 		metrics.Gates(now.Gates)
+		if gate := features.RequireTenantGrants; a.units != nil && before.Gates.Enabled(gate) != now.Gates.Enabled(gate) {
+			a.units.RequirementChanged()
+		}
 		before.Health = now.Health
 		if before != now {
 			a.propagation.SettingsChanged()

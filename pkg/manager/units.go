@@ -7,5 +7,6 @@ import (
 )
 
 func (a *assembly) addUnits(ctx context.Context) error {
-	return unit.New(a.GetClient(), a.GetAPIReader(), a.GetEventRecorder("cellfed-units"), unit.Options{InUse: a.propagation.InUse, RequireGrants: a.requireGrants}).SetupWithManager(ctx, a)
+	a.units = unit.New(a.GetClient(), a.GetAPIReader(), a.GetEventRecorder("cellfed-units"), unit.Options{InUse: a.propagation.InUse, RequireGrants: a.requireGrants})
+	return a.units.SetupWithManager(ctx, a)
 }

@@ -80,6 +80,8 @@ type Controller struct {
 	types map[string]*carrier
 	// accesses are who may use each member, as it was last told.
 	accesses map[string]tenancy.Access
+	// required tells whether grants were required when that was last looked at.
+	required bool
 }
 
 // New returns a controller that carries no type yet.
@@ -94,6 +96,7 @@ func New(opts Options) *Controller {
 		opts.Now = time.Now
 	}
 	c := &Controller{opts: opts, ledger: apply.NewLedger(), types: map[string]*carrier{}, accesses: map[string]tenancy.Access{}}
+	c.required = c.requiresGrants()
 	c.exec = apply.NewExecutor(c.ledger, c.wake, apply.Options{Now: opts.Now, Observe: written})
 	return c
 }

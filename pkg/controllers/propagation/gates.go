@@ -108,6 +108,7 @@ func (c *Controller) adoptsByDefault() bool {
 
 // SettingsChanged has all objects looked at again, under the settings that are in force now.
 func (c *Controller) SettingsChanged() {
+	c.requirementChanged()
 	for _, k := range c.carriers() {
 		k.crew.fill()
 		k.meter.controller.Workers(c.opts.Workers())

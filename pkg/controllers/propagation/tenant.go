@@ -51,8 +51,31 @@ func systemNamespace(o *federated.Object) *plan.Why {
 
 // access is what a member says of who may use it.
 func (c *Controller) access(m *corev1beta1.KubeFedCluster) tenancy.Access {
-	required := c.opts.RequireGrants != nil && c.opts.RequireGrants()
-	return tenancy.Access{Owner: tenancy.Of(m.Labels), Grants: m.Spec.Grants, Required: required}
+	return tenancy.Access{Owner: tenancy.Of(m.Labels), Grants: m.Spec.Grants, Required: c.requiresGrants()}
+}
+
+func (c *Controller) requiresGrants() bool {
+	return c.opts.RequireGrants != nil && c.opts.RequireGrants()
+}
+
+// requirementChanged ends the watches in members that say nothing of tenants, if it is other than before whether that
+// closes them to tenants: those that are still needed begin anew.
+func (c *Controller) requirementChanged() {
+	required := c.requiresGrants()
+	var open []string
+	c.mu.Lock()
+	if c.required != required {
+		for name, a := range c.accesses {
+			if a.Owner.None() && len(a.Grants) == 0 {
+				open = append(open, name)
+			}
+		}
+	}
+	c.required = required
+	c.mu.Unlock()
+	for _, name := range open {
+		c.opts.Fleet.StopViewsIn(name)
+	}
 }
 
 // notYours says why a namespace of a member may not be used; nil = it may. It tells of nobody else.

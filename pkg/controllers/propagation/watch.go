@@ -75,12 +75,12 @@ func (k *carrier) enqueueWhere(holds func(*unstructured.Unstructured) bool, befo
 // copyEvent enqueues the objects whose copy may be the member object that changed: the one of the plane namespace of
 // the same name (topology "cluster"), and those of the units that live in the member's namespace.
 func (k *carrier) copyEvent(e member.Event) {
-	if k.queue.ShuttingDown() {
-		return // and opens no view that nobody would close
-	}
 	var observed *unstructured.Unstructured
 	if m, err := k.opts.Fleet.Member(e.Member); err == nil {
-		observed, _ = m.View(e.GVR).Get(e.Namespace, e.Name)
+		// It is not opened for this: the news may be of one that was just closed, because nobody may look there any more.
+		if view, open := m.Opened(e.GVR); open {
+			observed, _ = view.Get(e.Namespace, e.Name)
+		}
 	}
 	if k.typ.ofNamespaces() {
 		k.namespaceCopyEvent(e.Member, e.Name, observed)

@@ -16,6 +16,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	corev1beta1 "github.com/cellfed/cellfed/pkg/apis/core/v1beta1"
@@ -69,6 +70,8 @@ type Controller struct {
 	live     client.Reader
 	recorder events.EventRecorder
 	opts     Options
+	// regranted tells that grants mean something else for all units.
+	regranted chan event.GenericEvent
 }
 
 // New returns a controller. live reads from the plane itself, not from a cache.
@@ -79,7 +82,7 @@ func New(c client.Client, live client.Reader, recorder events.EventRecorder, opt
 	if opts.Settling == 0 {
 		opts.Settling = 2 * time.Second
 	}
-	return &Controller{client: c, live: live, recorder: recorder, opts: opts}
+	return &Controller{client: c, live: live, recorder: recorder, opts: opts, regranted: make(chan event.GenericEvent, 1)}
 }
 
 // refusal is why a unit is not ready, as its condition says it.

@@ -149,3 +149,20 @@ func TestReplicasCannotBothSayYes(t *testing.T) {
 		}
 	}
 }
+
+// Nothing but the setting itself tells that it changed: no object does.
+func TestAllUnitsAreLookedAtWhenGrantsBeginOrCeaseToBeRequired(t *testing.T) {
+	p := newPlane(t)
+	p.make("rz00a", nil)
+	p.make("rz01a", nil)
+	p.ctl.RequirementChanged()
+	p.ctl.RequirementChanged() // waits for nobody
+	select {
+	case e := <-p.ctl.regranted:
+		if found := p.ctl.all(p.Context(), e.Object); len(found) != 2 {
+			t.Errorf("%v, want both units", found)
+		}
+	default:
+		t.Error("nobody is told")
+	}
+}

@@ -9,9 +9,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	corev1beta1 "github.com/cellfed/cellfed/pkg/apis/core/v1beta1"
 	topologyv1alpha1 "github.com/cellfed/cellfed/pkg/apis/topology/v1alpha1"
@@ -40,7 +42,25 @@ func (c *Controller) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(c.unitsOfSecret)).
 		Watches(&topologyv1alpha1.MemberNamespaceClaim{}, handler.EnqueueRequestsFromMapFunc(c.claimants)).
 		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(c.unitsOfNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
+		WatchesRawSource(source.Channel(c.regranted, handler.EnqueueRequestsFromMapFunc(c.all))).
 		Complete(c)
+}
+
+// RequirementChanged has all units looked at: whether grants are required is other than it was, and no object tells.
+func (c *Controller) RequirementChanged() {
+	select {
+	case c.regranted <- event.GenericEvent{Object: &topologyv1alpha1.Unit{}}:
+	default: // they are about to be looked at
+	}
+}
+
+func (c *Controller) all(ctx context.Context, _ client.Object) []reconcile.Request {
+	var list topologyv1alpha1.UnitList
+	if err := c.client.List(ctx, &list); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Listing all units")
+		return nil
+	}
+	return requests(list.Items)
 }
 
 // unitsGivenUp finds the units that an abandonment may be about: those that wait with their going need not any more.
