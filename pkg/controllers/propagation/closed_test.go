@@ -1,7 +1,10 @@
 package propagation
 
 import (
+	"errors"
+	"sync"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -9,10 +12,15 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	corev1beta1 "github.com/cellfed/cellfed/pkg/apis/core/v1beta1"
+	"github.com/cellfed/cellfed/pkg/apis/wellknown"
 	"github.com/cellfed/cellfed/pkg/apply"
+	"github.com/cellfed/cellfed/pkg/features"
+	"github.com/cellfed/cellfed/pkg/federated"
 	"github.com/cellfed/cellfed/pkg/member"
+	"github.com/cellfed/cellfed/pkg/tenancy"
 )
 
 var watchedConfigMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
@@ -83,5 +91,40 @@ func TestRequiringGrantsClosesWatchesInMembersThatSayNothing(t *testing.T) {
 	c.SettingsChanged()
 	if watches(t, f, "silent") || !watches(t, f, "owned") || !watches(t, f, "granting") {
 		t.Errorf("watched: silent %v, owned %v, granting %v; want only the silent one closed", watches(t, f, "silent"), watches(t, f, "owned"), watches(t, f, "granting"))
+	}
+}
+
+// Law 9: who began to look before a grant was withdrawn, and looks after all watches were closed, leaves none open.
+func TestALookThatAWithdrawalOvertakesLeavesNoWatchOpen(t *testing.T) {
+	k := estate(t)
+	f := fleetOf(t, "acmes", "shared")
+	k.opts.Fleet, k.opts.Now = f, time.Now
+	k.accesses, k.ledger = map[string]tenancy.Access{}, apply.NewLedger()
+	k.typ = Type{Name: "namespaces", Target: watchedConfigMaps, Namespaced: true}
+	shared := &corev1beta1.KubeFedCluster{}
+	if err := k.opts.Client.Get(t.Context(), client.ObjectKey{Namespace: wellknown.FederationNamespace, Name: "shared"}, shared); err != nil {
+		t.Fatal(err)
+	}
+	k.MemberChanged(shared.DeepCopy())
+	withdraw := sync.OnceFunc(func() {
+		shared.Spec.Grants[0].Tenant = "rival"
+		if err := k.opts.Client.Update(t.Context(), shared); err != nil {
+			t.Error(err)
+		}
+		k.MemberChanged(shared)
+	})
+	k.opts.Gates = func() features.Gates { withdraw(); return features.Gates{} } // asked after who may look, and before the look
+	_, err := k.gather(t.Context(), &federated.Object{Namespace: "acme", Name: "web", TopologyType: "cell"})
+	if !errors.Is(err, errAgain) {
+		t.Errorf("%v, want another look", err)
+	}
+	if watches(t, f, "shared") {
+		t.Error("a member that is not granted any more is watched")
+	}
+	if !watches(t, f, "acmes") {
+		t.Error("a member that is granted still is not watched any more")
+	}
+	if _, err := k.gather(t.Context(), &federated.Object{Namespace: "acme", Name: "web", TopologyType: "cell"}); err != nil || watches(t, f, "shared") {
+		t.Errorf("the next look: %v, watched %v", err, watches(t, f, "shared"))
 	}
 }

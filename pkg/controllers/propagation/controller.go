@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -82,6 +83,8 @@ type Controller struct {
 	accesses map[string]tenancy.Access
 	// required tells whether grants were required when that was last looked at.
 	required bool
+	// turns counts the changes of access to members.
+	turns atomic.Int64
 }
 
 // New returns a controller that carries no type yet.

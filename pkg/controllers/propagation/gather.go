@@ -26,6 +26,7 @@ type gathered struct {
 // gather reads all that a plan is made of. It decides nothing: what is missing or cannot be read is said as such.
 func (k *carrier) gather(ctx context.Context, o *federated.Object) (gathered, error) {
 	g := gathered{input: plan.Input{Object: o, Plane: k.plane, Target: k.targetKind(), TargetNamespaced: k.typ.Namespaced, Policy: k.policy}}
+	turn := k.turns.Load()
 	var err error
 	if g.input.Units, g.input.Unowned, err = k.candidates(ctx, o); err != nil {
 		return gathered{}, err
@@ -52,6 +53,9 @@ func (k *carrier) gather(ctx context.Context, o *federated.Object) (gathered, er
 	now := k.opts.Now()
 	for i := range g.input.Units {
 		k.look(&g, &g.input.Units[i], o, now)
+	}
+	if k.turns.Load() != turn {
+		return gathered{}, k.turned(ctx, o, g.input.Units)
 	}
 	return g, nil
 }

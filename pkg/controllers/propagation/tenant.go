@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -73,6 +74,7 @@ func (c *Controller) requirementChanged() {
 	}
 	c.required = required
 	c.mu.Unlock()
+	c.turns.Add(1)
 	for _, name := range open {
 		c.opts.Fleet.StopViewsIn(name)
 	}
@@ -98,10 +100,31 @@ func (c *Controller) MemberChanged(m *corev1beta1.KubeFedCluster) {
 		}
 		return
 	}
-	c.opts.Fleet.StopViewsIn(m.Name)
+	c.turns.Add(1)
+	c.closeWatches(m.Name)
+}
+
+// closeWatches ends what is watched in a member, and has everybody who still may begin it anew.
+func (c *Controller) closeWatches(name string) {
+	c.opts.Fleet.StopViewsIn(name)
 	for _, k := range c.carriers() {
 		k.enqueueWhere(func(*unstructured.Unstructured) bool { return true }, nil)
 	}
+}
+
+// turned takes a look back that began before access to members changed: it may have opened a watch after all were closed.
+func (k *carrier) turned(ctx context.Context, o *federated.Object, looked []plan.Unit) error {
+	now, _, err := k.candidates(ctx, o)
+	if err != nil {
+		return err
+	}
+	for i := range looked {
+		u := &looked[i]
+		if u.NotYours == nil && !slices.ContainsFunc(now, func(n plan.Unit) bool { return n.Name == u.Name && n.Member == u.Member && n.NotYours == nil }) {
+			k.closeWatches(u.Member)
+		}
+	}
+	return errAgain
 }
 
 // accessChanged remembers who may use a member, and tells whether that is other than it was.
