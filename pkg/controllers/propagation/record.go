@@ -52,14 +52,18 @@ func (k *carrier) record(ctx context.Context, key objectKey, stored *unstructure
 }
 
 // still looks once more at the units that were just recorded. One that began to go while it was being recorded may not
-// be written: it was told that nobody needs it.
+// be written: it was told that nobody needs it. Nor may one of the same name that was made anew elsewhere meanwhile: where
+// the former was may be somebody else's by now.
 func (k *carrier) still(ctx context.Context, o *federated.Object, p *plan.Plan) error {
 	now, _, err := k.candidates(ctx, o)
 	if err != nil {
 		return err
 	}
-	for _, name := range p.Intent {
-		if !slices.ContainsFunc(now, func(u plan.Unit) bool { return u.Name == name && u.Problem == nil && u.NotYours == nil }) {
+	for i := range p.Steps {
+		s := &p.Steps[i]
+		if slices.Contains(p.Intent, s.Unit) && !slices.ContainsFunc(now, func(u plan.Unit) bool {
+			return u.Name == s.Unit && u.Problem == nil && u.NotYours == nil && u.Member == s.Member && u.MemberNamespace == s.MemberNamespace
+		}) {
 			return errAgain
 		}
 	}
