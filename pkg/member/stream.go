@@ -49,6 +49,8 @@ func (v *View) stream(ctx context.Context, version string) (got string, lived ti
 	}
 	defer resp.Body.Close()
 	began := time.Now()
+	v.follows(true)
+	defer v.follows(false)
 	defer time.AfterFunc(v.member.opts.Calm, v.calm).Stop()
 	got, err = v.follow(ctx, cancel, resp.Body, version)
 	return got, time.Since(began), err

@@ -35,6 +35,7 @@ type View struct {
 	// failures are lists in a row that failed; relapses are failures after a list that did not, until the view has been
 	// in order for a while.
 	failures, relapses int
+	streaming          bool // a watch is being followed
 }
 
 func newView(m *Member, gvr schema.GroupVersionResource) *View {
@@ -181,9 +182,21 @@ func (v *View) drop(key types.NamespacedName) {
 	}
 }
 
-// calm ends a view's probation: it has been in order for a while.
+// follows notes that a watch is being followed, or is not any more.
+func (v *View) follows(streaming bool) {
+	v.mu.Lock()
+	v.streaming = streaming
+	v.mu.Unlock()
+}
+
+// calm ends a view's probation: it has been in order for a while. The watch of which it is told may have failed in that
+// very moment: then what was known is thrown away already, and the view must not say that nothing is there.
 func (v *View) calm() {
 	v.mu.Lock()
+	if !v.streaming {
+		v.mu.Unlock()
+		return
+	}
 	v.relapses = 0
 	back := !v.synced
 	v.synced, v.err, v.class = true, nil, ""
