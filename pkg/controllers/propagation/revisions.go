@@ -304,5 +304,10 @@ func (k *carrier) noteMade(key objectKey, name string, m made) {
 	if k.recorded[key] == nil {
 		k.recorded[key] = map[string]made{}
 	}
+	for old, was := range k.recorded[key] {
+		if m.at.Sub(was.at) > cacheLag { // the cache has it, and nobody may ask for it again
+			delete(k.recorded[key], old)
+		}
+	}
 	k.recorded[key][name] = m
 }
