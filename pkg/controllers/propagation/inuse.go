@@ -91,31 +91,48 @@ func (c *Controller) used(ctx context.Context, namespace string, scope apiextens
 	if holder := c.seen(namespace, func(o *federated.Object) bool { return uses(o, given) }); holder != "" {
 		return true, holder, nil // the watches may be behind: then it is asked again
 	}
-	types := &apiextensionsv1.CustomResourceDefinitionList{}
-	if err := c.opts.Live.List(ctx, types, client.MatchingLabels{typeschema.ManagedByLabel: typeschema.ManagedBy}); err != nil {
-		return true, "", fmt.Errorf("listing federated types: %w", err)
+	types, err := c.served(ctx, scope)
+	if err != nil {
+		return true, "", err
 	}
-	for i := range types.Items {
-		t := &types.Items[i]
-		if _, ours := typeschema.IsOurs(t); !ours || scope != "" && t.Spec.Scope != scope {
-			continue
-		}
-		gvr := schema.GroupVersionResource{Group: t.Spec.Group, Version: wellknown.ClusterForm, Resource: t.Spec.Names.Plural}
+	for _, t := range types {
 		holder := ""
-		err := c.each(ctx, gvr, namespace, func(u *unstructured.Unstructured) bool {
+		err := c.each(ctx, t.resource, namespace, func(u *unstructured.Unstructured) bool {
 			if uses(federated.Read(u), given) {
 				holder = heldBy(u)
 			}
 			return holder == ""
 		})
 		if err != nil {
-			return true, "", fmt.Errorf("asking the objects of %s: %w", t.Name, err)
+			return true, "", fmt.Errorf("asking the objects of %s: %w", t.resource.GroupResource(), err)
 		}
 		if holder != "" {
 			return true, holder, nil
 		}
 	}
 	return false, "", nil
+}
+
+// servedType is a federated type as the plane serves it, and the FederatedTypeConfig that it was made from.
+type servedType struct {
+	resource schema.GroupVersionResource
+	config   string
+}
+
+// served are the federated types of a scope, or of all, that the plane serves, carried or not.
+func (c *Controller) served(ctx context.Context, scope apiextensionsv1.ResourceScope) ([]servedType, error) {
+	list := &apiextensionsv1.CustomResourceDefinitionList{}
+	if err := c.opts.Live.List(ctx, list, client.MatchingLabels{typeschema.ManagedByLabel: typeschema.ManagedBy}); err != nil {
+		return nil, fmt.Errorf("listing federated types: %w", err)
+	}
+	var out []servedType
+	for i := range list.Items {
+		t := &list.Items[i]
+		if config, ours := typeschema.IsOurs(t); ours && (scope == "" || t.Spec.Scope == scope) {
+			out = append(out, servedType{schema.GroupVersionResource{Group: t.Spec.Group, Version: wellknown.ClusterForm, Resource: t.Spec.Names.Plural}, config})
+		}
+	}
+	return out, nil
 }
 
 // seen is an object that the watches know, and for which a condition holds; "" = none. It spares asking the plane while

@@ -320,33 +320,21 @@ func (c *Controller) watchedObjects(_ context.Context, namespace string) ([]*fed
 // liveObjects are the objects of a namespace as the plane has them, of all federated types that are served, but for
 // FederatedNamespaces.
 func (c *Controller) liveObjects(ctx context.Context, namespace string) ([]*federated.Object, error) {
-	types := &apiextensionsv1.CustomResourceDefinitionList{}
-	if err := c.opts.Live.List(ctx, types, client.MatchingLabels{typeschema.ManagedByLabel: typeschema.ManagedBy}); err != nil {
-		return nil, fmt.Errorf("listing federated types: %w", err)
+	types, err := c.served(ctx, apiextensionsv1.NamespaceScoped)
+	if err != nil {
+		return nil, err
 	}
 	var out []*federated.Object
-	for i := range types.Items {
-		t := &types.Items[i]
-		config, ours := typeschema.IsOurs(t)
-		if !ours || config == namespacesConfig || t.Spec.Scope != apiextensionsv1.NamespaceScoped {
+	for _, t := range types {
+		if t.config == namespacesConfig {
 			continue
 		}
-		gvr := schema.GroupVersionResource{Group: t.Spec.Group, Version: wellknown.ClusterForm, Resource: t.Spec.Names.Plural}
-		options := metav1.ListOptions{Limit: 500}
-		for {
-			list, err := c.opts.Dynamic.Resource(gvr).Namespace(namespace).List(ctx, options)
-			if apierrors.IsNotFound(err) {
-				break // no such type is served: it never was, and has no objects
-			}
-			if err != nil {
-				return nil, fmt.Errorf("listing objects of %s: %w", t.Name, err)
-			}
-			for j := range list.Items {
-				out = append(out, federated.Read(&list.Items[j]))
-			}
-			if options.Continue = list.GetContinue(); options.Continue == "" {
-				break
-			}
+		err := c.each(ctx, t.resource, namespace, func(u *unstructured.Unstructured) bool {
+			out = append(out, federated.Read(u))
+			return true
+		})
+		if err != nil {
+			return nil, fmt.Errorf("listing objects of %s: %w", t.resource.GroupResource(), err)
 		}
 	}
 	return out, nil
