@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 
+	"github.com/cellfed/cellfed/test/bench/sight"
 	"github.com/cellfed/cellfed/test/harness"
 )
 
@@ -37,7 +38,7 @@ type bench struct {
 	members *harness.MemberSet
 	onPlane dynamic.Interface
 	inside  []dynamic.Interface
-	sights  []*sight
+	sights  []*sight.Sight
 }
 
 // phases are what is measured, in order.
@@ -98,7 +99,7 @@ func (b *bench) open(ctx context.Context) (err error) {
 			return err
 		}
 		manifest += fmt.Sprintf(unit, m.Name, m.Name)
-		s, err := watchMember(ctx, inside)
+		s, err := sight.Watch(ctx, inside, namespace)
 		if err != nil {
 			return err
 		}

@@ -91,7 +91,7 @@ func (b *bench) await(ctx context.Context, name func(int) string, version string
 	defer cancel()
 	for _, s := range b.sights {
 		for i := range b.objects {
-			if err := s.await(ctx, name(i), version); err != nil {
+			if err := s.Await(ctx, name(i), version); err != nil {
 				return err
 			}
 		}
@@ -148,7 +148,7 @@ func (b *bench) single(ctx context.Context, f *figures) error {
 				return err
 			}
 			for _, s := range b.sights {
-				if err := s.await(ctx, name, "1"); err != nil {
+				if err := s.Await(ctx, name, "1"); err != nil {
 					return err
 				}
 			}

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 
+	"github.com/cellfed/cellfed/test/bench/sight"
 	"github.com/cellfed/cellfed/test/harness"
 )
 
@@ -34,7 +35,7 @@ type bench struct {
 	plane   *harness.Plane
 	members *harness.MemberSet
 	onPlane dynamic.Interface
-	sights  []*sight
+	sights  []*sight.Sight
 	version int
 }
 
@@ -148,7 +149,7 @@ func (b *bench) open(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		s, err := watchMember(ctx, inside)
+		s, err := sight.Watch(ctx, inside, namespace)
 		if err != nil {
 			return err
 		}

@@ -208,7 +208,7 @@ func (b *bench) release(ctx context.Context, prefix string) ([]float64, error) {
 				_, err := b.onPlane.Resource(federated).Namespace(namespace).Patch(ctx, name, types.MergePatchType,
 					[]byte(`{"spec":{"template":{"data":{"version":"`+version+`"}}}}`), metav1.PatchOptions{})
 				for _, s := range b.sights {
-					err = errors.Join(err, s.await(ctx, name, version))
+					err = errors.Join(err, s.Await(ctx, name, version))
 				}
 				if err != nil {
 					errs[c] = err

@@ -1,4 +1,7 @@
-package main
+// Package sight watches what a member shows of a benchmark's objects.
+//
+// It must not know what is measured: it only tells when a version is there.
+package sight
 
 import (
 	"context"
@@ -8,20 +11,24 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/tools/cache"
 )
 
-// sight is what one member shows of the benchmark's objects.
-type sight struct {
+// Sight is what one member shows of the ConfigMaps that the plane keeps there.
+type Sight struct {
 	mu       sync.Mutex
 	changed  chan struct{}
 	versions map[string]string
 }
 
-func watchMember(ctx context.Context, client dynamic.Interface) (*sight, error) {
-	s := &sight{versions: map[string]string{}, changed: make(chan struct{})}
+var configMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
+
+// Watch watches a namespace of a member until ctx ends; it returns when what is there has been seen.
+func Watch(ctx context.Context, client dynamic.Interface, namespace string) (*Sight, error) {
+	s := &Sight{versions: map[string]string{}, changed: make(chan struct{})}
 	informer := dynamicinformer.NewFilteredDynamicInformer(client, configMaps, namespace, 0, cache.Indexers{}, func(o *metav1.ListOptions) {
 		o.LabelSelector = "kubefed.io/managed=true"
 	}).Informer()
@@ -43,7 +50,7 @@ func watchMember(ctx context.Context, client dynamic.Interface) (*sight, error) 
 	return s, nil
 }
 
-func (s *sight) see(obj any) {
+func (s *Sight) see(obj any) {
 	u, ok := obj.(*unstructured.Unstructured)
 	if !ok {
 		return
@@ -52,7 +59,7 @@ func (s *sight) see(obj any) {
 	s.set(u.GetName(), version)
 }
 
-func (s *sight) set(name, version string) {
+func (s *Sight) set(name, version string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.versions[name] = version
@@ -60,8 +67,8 @@ func (s *sight) set(name, version string) {
 	s.changed = make(chan struct{})
 }
 
-// await waits until the member shows a version of an object; "" = none.
-func (s *sight) await(ctx context.Context, name, version string) error {
+// Await waits until the member shows a version of an object; "" = none.
+func (s *Sight) Await(ctx context.Context, name, version string) error {
 	for {
 		s.mu.Lock()
 		got, changed := s.versions[name], s.changed
