@@ -20,7 +20,9 @@ func (k *carrier) objectEvents() toolscache.ResourceEventHandler {
 	enqueue := func(obj any) {
 		if u, ok := obj.(*unstructured.Unstructured); ok {
 			key := objectKey{u.GetNamespace(), u.GetName()}
-			k.meter.changed(key, u)
+			if !k.typ.OnlyDeletions || u.GetDeletionTimestamp() != nil { // nobody waits for what is not propagated
+				k.meter.changed(key, u)
+			}
 			k.queue.Add(key)
 		}
 	}
