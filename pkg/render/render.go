@@ -63,8 +63,21 @@ func Desired(in Input) (*unstructured.Unstructured, error) {
 		}
 		return nil, fmt.Errorf("template.%w", err)
 	}
+	keepStatus(u, in.Observed)
 	mark(u, in.Owner)
 	return u, nil
+}
+
+// keepStatus leaves status to the member. Where it is no subresource, as in many a custom kind, a write without it would
+// take it away. Overrides do not see it: whether they apply must not depend on how a copy is.
+func keepStatus(u, observed *unstructured.Unstructured) {
+	delete(u.Object, "status")
+	if observed == nil {
+		return
+	}
+	if status, there := observed.Object["status"]; there {
+		u.Object["status"] = runtime.DeepCopyJSONValue(status)
+	}
 }
 
 func orEmpty(m map[string]any) map[string]any {

@@ -89,6 +89,26 @@ func TestWhatTheMemberOwnsStays(t *testing.T) {
 	}
 }
 
+// A custom kind may have no status subresource: its status is written, and lost, like any other field.
+func TestTheMembersStatusIsKeptWhateverTheTemplateSays(t *testing.T) {
+	in := input(map[string]any{"spec": map[string]any{"size": int64(2)}, "status": map[string]any{"phase": "Invented"}})
+	for _, status := range []any{map[string]any{"phase": "Ready"}, "ready", []any{int64(1)}} {
+		in.Observed = &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"size": int64(1)}, "status": status}}
+		if diff := cmp.Diff(status, desired(t, in).Object["status"]); diff != "" {
+			t.Errorf("status (-want +got):\n%s", diff)
+		}
+	}
+	in.Observed = &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"size": int64(1)}}}
+	if status, there := desired(t, in).Object["status"]; there {
+		t.Errorf("a status was made up: %v", status)
+	}
+	in.Content.Overrides = []any{map[string]any{"op": "add", "path": "/status", "value": "forged"}}
+	in.Observed.Object["status"] = "ready"
+	if status := desired(t, in).Object["status"]; status != "ready" {
+		t.Errorf("an override made the status %v", status)
+	}
+}
+
 func TestOverridesThatReachForTheIdentityAreRefused(t *testing.T) {
 	for name, op := range map[string]map[string]any{
 		"the whole metadata":  {"op": "replace", "path": "/metadata", "value": map[string]any{"name": "other"}},
