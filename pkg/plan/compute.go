@@ -154,7 +154,9 @@ type subject struct {
 	placed   bool
 	writable bool
 	mine     bool
-	step     *Step
+	// retainReplicas: whether the unit's replicas are its member's.
+	retainReplicas bool
+	step           *Step
 }
 
 // question settles a unit (true), or passes it on.
@@ -187,7 +189,8 @@ func (c *computation) decide(name string) Step {
 		}
 	}
 	step.Lens = c.lens
-	s.step = &step
+	s.step, s.retainReplicas = &step, c.in.Object.RetainReplicas
+	c.heldReplicas(s)
 	questions := leftQuestions
 	if s.placed {
 		questions = placedQuestions

@@ -33,7 +33,7 @@ func heldUnit(c *computation, s *subject) bool {
 	if observed != nil {
 		v := c.version(s, revision)
 		switch {
-		case fresh, c.otherPolicy(s.entry.Version):
+		case fresh, s.otherPolicy(s.entry.Version):
 			s.step.Version = unconfirmed + v
 		default:
 			s.step.Version = s.entry.Version
@@ -125,7 +125,7 @@ func (c *computation) rendering(s *subject, revision string, content federated.C
 	return render.Input{
 		Target: c.in.Target, Name: s.step.Name, Namespace: s.step.Namespace, Content: content,
 		Owner:    federated.Owner{Plane: c.in.Plane, UID: c.in.Object.UID, Unit: s.name, Revision: revision},
-		Observed: s.unit.Observed, RetainReplicas: c.in.Object.RetainReplicas, Policy: c.in.Policy,
+		Observed: s.unit.Observed, RetainReplicas: s.retainReplicas, Policy: c.in.Policy,
 	}
 }
 
@@ -155,14 +155,14 @@ func (c *computation) write(s *subject, revision string, content federated.Conte
 
 // look makes the step's lens one that knows what was asked for, where that matters.
 func (c *computation) look(s *subject, in render.Input) {
-	if c.lens.NeedsAsked() {
-		s.step.Lens = c.lens.Asking(in)
+	if s.step.Lens.NeedsAsked() {
+		s.step.Lens = s.step.Lens.Asking(in)
 	}
 }
 
 // version is what the unit's copy holds, looked at as a copy of a revision.
 func (c *computation) version(s *subject, revision string) string {
-	if c.lens.NeedsAsked() {
+	if s.step.Lens.NeedsAsked() {
 		if content := c.content(revision, s); content != nil {
 			c.look(s, c.rendering(s, revision, *content))
 		}
@@ -175,8 +175,24 @@ func (c *computation) version(s *subject, revision string) string {
 }
 
 // otherPolicy tells whether a version was taken under another policy than the one that is in force now.
-func (c *computation) otherPolicy(version string) bool {
-	return version != "" && render.PolicyOf(strings.TrimPrefix(version, unconfirmed)) != c.lens.ID()
+func (s *subject) otherPolicy(version string) bool {
+	return version != "" && policyOf(version) != s.step.Lens.ID()
+}
+
+func policyOf(version string) string {
+	return render.PolicyOf(strings.TrimPrefix(version, unconfirmed))
+}
+
+// heldReplicas has a held unit's replicas be whose they were when its copy was last confirmed: that the object leaves them
+// to the members, or does so no longer, is an edit like any other, which reaches a unit when the mask does.
+func (c *computation) heldReplicas(s *subject) {
+	if s.writable || s.entry.Version == "" || !s.otherPolicy(s.entry.Version) {
+		return
+	}
+	before := render.NewLens(c.in.Target.GroupKind(), c.in.Policy, !s.retainReplicas)
+	if policyOf(s.entry.Version) == before.ID() {
+		s.step.Lens, s.retainReplicas = before, !s.retainReplicas
+	}
 }
 
 // repairs tells whether the copy held the revision, as the member confirmed it, and somebody changed it since; and the
@@ -188,7 +204,7 @@ func (c *computation) repairs(s *subject, revision string) (recorded string, is 
 	} else if s.entry.Revision != revision || strings.HasPrefix(recorded, unconfirmed) {
 		return recorded, false
 	}
-	if !s.mine || recorded == "" || c.otherPolicy(recorded) {
+	if !s.mine || recorded == "" || s.otherPolicy(recorded) {
 		return recorded, false
 	}
 	owner, marked := render.OwnerOf(s.unit.Observed)

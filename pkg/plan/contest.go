@@ -26,7 +26,7 @@ func (s *Step) Subject() string { return s.Revision + "/" + s.Lens.ID() }
 // another one: when it is ours again there is nothing to repair, and nobody comes here.
 func (c *computation) contested(s *subject, revision string) bool {
 	k := s.unit.Contest
-	if k == nil || k.Subject != (&Step{Revision: revision, Lens: c.lens}).Subject() {
+	if k == nil || k.Subject != (&Step{Revision: revision, Lens: s.step.Lens}).Subject() {
 		return false
 	}
 	return s.settle(Wait, CodeContested, "somebody in member %s keeps changing %s: written again only after a long pause, or with the next revision; "+
