@@ -327,29 +327,9 @@ func readStatus(obj map[string]any) Status {
 	s.ObservedGeneration, _ = in["observedGeneration"].(int64)
 	entries, _ := in["clusters"].([]any)
 	for _, e := range entries {
-		m, _ := e.(map[string]any)
-		name, _ := m["name"].(string)
-		if name == "" {
-			continue
+		if m, _ := e.(map[string]any); entryName(m) != "" {
+			s.Units = append(s.Units, readUnit(m))
 		}
-		u := UnitStatus{Name: name}
-		u.Code, _ = m["status"].(string)
-		u.Message, _ = m["message"].(string)
-		u.Generation, _ = m["generation"].(int64)
-		u.Revision, _ = m["revision"].(string)
-		u.Version, _ = m["version"].(string)
-		u.Held, _ = m["held"].(bool)
-		u.Inventory, _ = m["inventory"].(bool)
-		u.Cluster, _ = m["cluster"].(string)
-		u.MemberNamespace, _ = m["memberNamespace"].(string)
-		u.ClusterID, _ = m["clusterID"].(string)
-		u.Health, _ = m["health"].(string)
-		u.HealthMessage, _ = m["healthMessage"].(string)
-		u.HealthyRevision, _ = m["healthyRevision"].(string)
-		u.Behind, _ = m["behind"].(int64)
-		u.RemoteStatus, _ = m["remoteStatus"].(map[string]any)
-		u.RemoteStatusOmitted, _ = m["remoteStatusOmitted"].(string)
-		s.Units = append(s.Units, u)
 	}
 	conditions, _ := in["conditions"].([]any)
 	for _, e := range conditions {
@@ -365,4 +345,42 @@ func readStatus(obj map[string]any) Status {
 		s.Conditions = append(s.Conditions, c)
 	}
 	return s
+}
+
+// UnitOf is what an object's status says of one unit. It reads nothing else, for those who ask about many copies.
+func UnitOf(u *unstructured.Unstructured, name string) (UnitStatus, bool) {
+	status, _ := u.Object["status"].(map[string]any)
+	entries, _ := status["clusters"].([]any)
+	for _, e := range entries {
+		if m, _ := e.(map[string]any); name != "" && entryName(m) == name {
+			return readUnit(m), true
+		}
+	}
+	return UnitStatus{}, false
+}
+
+func entryName(m map[string]any) string {
+	name, _ := m["name"].(string)
+	return name
+}
+
+func readUnit(m map[string]any) UnitStatus {
+	u := UnitStatus{Name: entryName(m)}
+	u.Code, _ = m["status"].(string)
+	u.Message, _ = m["message"].(string)
+	u.Generation, _ = m["generation"].(int64)
+	u.Revision, _ = m["revision"].(string)
+	u.Version, _ = m["version"].(string)
+	u.Held, _ = m["held"].(bool)
+	u.Inventory, _ = m["inventory"].(bool)
+	u.Cluster, _ = m["cluster"].(string)
+	u.MemberNamespace, _ = m["memberNamespace"].(string)
+	u.ClusterID, _ = m["clusterID"].(string)
+	u.Health, _ = m["health"].(string)
+	u.HealthMessage, _ = m["healthMessage"].(string)
+	u.HealthyRevision, _ = m["healthyRevision"].(string)
+	u.Behind, _ = m["behind"].(int64)
+	u.RemoteStatus, _ = m["remoteStatus"].(map[string]any)
+	u.RemoteStatusOmitted, _ = m["remoteStatusOmitted"].(string)
+	return u
 }

@@ -91,7 +91,7 @@ func (k *carrier) keeps(name string, owner federated.Owner, namespace string) bo
 	if err != nil || newest == nil || string(newest.GetUID()) != owner.UID {
 		return err != nil
 	}
-	e, there := federated.Read(newest).Status.Unit(owner.Unit)
+	e, there := federated.UnitOf(newest, owner.Unit)
 	return there && e.Inventory && (e.Cluster == "" || e.Cluster == name) &&
 		(!k.typ.Namespaced || e.MemberNamespace == "" || e.MemberNamespace == namespace)
 }
