@@ -306,7 +306,7 @@ func TestRevisionsThatCannotBeMeantAreTold(t *testing.T) {
 	for name, tt := range map[string]struct{ revision, want string }{
 		"one that there is not":            {"0123456789abcdef", "has no revision 0123456789abcdef. It has, newest first: "},
 		"one of a former life":             {newB, "is of a former FederatedDeployment acme-prod/web, which was deleted (UID uid-another; this one is uid-web)"},
-		"too little of a name":             {oldA[:3], "has no revision " + oldA[:3]},
+		"too little of a name":             {oldA[:3], "give at least 4 characters"},
 		"something that cannot be a label": {"/../", "has no revision /../"},
 	} {
 		t.Run(name, func(t *testing.T) {

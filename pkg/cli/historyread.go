@@ -153,6 +153,9 @@ func (t *target) find(ctx context.Context, plane *cluster, all []keptRevision, n
 	if len(all) == 0 {
 		return nil, fmt.Errorf("%s has no revision %s, nor any other: nothing of it was written yet", t, name)
 	}
+	if len(name) < shortestRevision {
+		return nil, fmt.Errorf("%q is too short for a revision of %s: give at least %d characters of its name", name, t, shortestRevision)
+	}
 	every := make([]int, len(all))
 	for i := range all {
 		every[i] = i

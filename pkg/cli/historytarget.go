@@ -67,9 +67,21 @@ func (o *oneObject) read(ctx context.Context, plane *cluster) (*target, error) {
 	}
 	u, err := plane.dynamic.Resource(mapping.Resource).Namespace(namespace).Get(ctx, o.name, metav1.GetOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", artefactName(mapping.Resource, o.name), err)
+		return nil, asObject(err, mapping, namespace, o.name)
 	}
 	return &target{resource: mapping.Resource, stored: u, object: readTopologyForm(u)}, nil
+}
+
+// asObject is an error of reading one federated object. That there is none is told with the namespace, which is often the
+// one that was not given.
+func asObject(err error, mapping *meta.RESTMapping, namespace, name string) error {
+	switch {
+	case !apierrors.IsNotFound(err):
+		return fmt.Errorf("reading %s: %w", artefactName(mapping.Resource, name), err)
+	case namespace == "":
+		return fmt.Errorf("there is no %s %s", mapping.GroupVersionKind.Kind, name)
+	}
+	return fmt.Errorf("there is no %s %s in namespace %s", mapping.GroupVersionKind.Kind, name, namespace)
 }
 
 // readTopologyForm reads an object of the topology form as the plane does, which keeps the cluster form.

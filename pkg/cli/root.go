@@ -20,8 +20,9 @@ const (
 
 const rootHelp = `CellFed's commands for kubectl.
 
-kubectl's own global flags (--kubeconfig, --context, --server, …) address the
-plane. Member clusters have flags of their own.
+kubectl's own global flags (--kubeconfig, --context, --server, --as, …) address
+the plane; they stand after "cellfed", as in kubectl cellfed status --as alice.
+Member clusters have flags of their own.
 
 Exit codes: 0 done, 1 tried and failed, 2 wrong usage.`
 

@@ -26,6 +26,11 @@ With KIND and NAME, or KIND/NAME: one row for each unit of that federated object
 With KIND alone: those of all objects of the kind in the namespace.
 With neither: the members of the plane and the units of the namespace.
 
+GENERATION is that of the unit's own object, HELD that the mask keeps the unit
+as it is, BEHIND how many releases it has missed. STATUS is about what was
+written there (OK: as asked, or held; else a code), HEALTH about what became
+of it. -o wide shows revisions and messages in full.
+
 KIND is what kubectl calls it: federateddeployment, federateddeployments,
 fdeploy, federateddeployments.types.kubefed.io.
 
@@ -191,7 +196,7 @@ func (o *statusOptions) read(ctx context.Context, mapping *meta.RESTMapping, nam
 	if o.name != "" {
 		u, err := o.plane.dynamic.Resource(mapping.Resource).Namespace(namespace).Get(ctx, o.name, metav1.GetOptions{})
 		if err != nil {
-			return nil, fmt.Errorf("reading %s: %w", artefactName(mapping.Resource, o.name), err)
+			return nil, asObject(err, mapping, namespace, o.name)
 		}
 		return []*unstructured.Unstructured{u}, nil
 	}
@@ -267,11 +272,24 @@ func readRelease(u *unstructured.Unstructured, members map[string]string) releas
 	}
 	for _, m := range listOf(u.Object, "spec", "placement", "topologies") {
 		if name := nameOf(m); !reported[name] {
-			add(cell{Unit: name, Status: "NotReported", Message: "placed, and the plane has not reported on it yet"})
+			code, message := unreported(u, &r)
+			add(cell{Unit: name, Status: code, Message: message})
 		}
 	}
 	slices.SortStableFunc(r.Units, func(a, b cell) int { return strings.Compare(a.Unit, b.Unit) })
 	return r
+}
+
+// unreported says why a unit that is named in the placement has no entry. The plane has one for every unit in which there
+// is, or shall be, a copy: once it has seen the object, only the FederatedNamespace of the namespace keeps a unit out.
+func unreported(u *unstructured.Unstructured, r *release) (code, message string) {
+	switch {
+	case r.ObservedGeneration < r.Generation || r.Reason == "OnHold":
+		return "NotReported", "placed, and the plane has not reported on it yet"
+	case u.GetDeletionTimestamp() != nil:
+		return "Gone", "the object is being deleted, and has no copy here any more"
+	}
+	return "NotPlaced", "named, and kept out by the namespace's FederatedNamespace"
 }
 
 // nameOf is an entry's name in the topology form's own word, or in the cluster form's where that stands verbatim.

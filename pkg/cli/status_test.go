@@ -2,13 +2,18 @@ package cli
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
+	clienttesting "k8s.io/client-go/testing"
 )
 
 const web = `
@@ -64,20 +69,20 @@ FederatedDeployment acme-prod/web, generation 4: Propagation=False CheckClusters
 UNIT    MEMBER   REVISION     GENERATION   HELD   BEHIND   HEALTH        STATUS            MESSAGE
 rz00a   hz-1     7f3c012345   2            no     -        Progressing   OK                1 of 3 replicas are updated
 rz01a   -        1b9d012345   1            yes    3        Unknown       ClusterNotReady   cannot be reached
-rz02a   -        -            -            no     -        -             NotReported       placed, and the plane has not reported on it yet
+rz02a   -        -            -            no     -        -             NotPlaced         named, and kept out by the namespace's FederatedNamespace
 `},
 		"one object, wide": {"web", outputWide, `
 FederatedDeployment acme-prod/web, generation 4: Propagation=False CheckClusters, Healthy=False
 UNIT    MEMBER   REVISION               GENERATION   HELD   BEHIND   HEALTH        STATUS            MESSAGE
 rz00a   hz-1     7f3c0123456789abcdef   2            no     -        Progressing   OK                1 of 3 replicas are updated
 rz01a   -        1b9d0123456789abcdef   1            yes    3        Unknown       ClusterNotReady   cannot be reached
-rz02a   -        -                      -            no     -        -             NotReported       placed, and the plane has not reported on it yet
+rz02a   -        -                      -            no     -        -             NotPlaced         named, and kept out by the namespace's FederatedNamespace
 `},
 		"all objects of a kind": {"", outputTable, `
 OBJECT   UNIT    MEMBER   REVISION     GENERATION   HELD   BEHIND   HEALTH        STATUS            MESSAGE
 web      rz00a   hz-1     7f3c012345   2            no     -        Progressing   OK                1 of 3 replicas are updated
 web      rz01a   -        1b9d012345   1            yes    3        Unknown       ClusterNotReady   cannot be reached
-web      rz02a   -        -            -            no     -        -             NotReported       placed, and the plane has not reported on it yet
+web      rz02a   -        -            -            no     -        -             NotPlaced         named, and kept out by the namespace's FederatedNamespace
 `},
 		"for a program": {"web", outputYAML, `
 generation: 4
@@ -111,9 +116,9 @@ units:
   status: ClusterNotReady
   unit: rz01a
 - held: false
-  message: placed, and the plane has not reported on it yet
+  message: named, and kept out by the namespace's FederatedNamespace
   object: web
-  status: NotReported
+  status: NotPlaced
   unit: rz02a
 `},
 	}
@@ -126,6 +131,27 @@ units:
 			}
 			if diff := cmp.Diff(strings.TrimPrefix(tt.want, "\n"), withoutTrailingSpace(out.String())); diff != "" {
 				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestAUnitWithoutAnEntryIsToldWhy(t *testing.T) {
+	for name, tt := range map[string]struct{ from, to, want string }{
+		"the plane has not seen the object":  {"generation: 4}", "generation: 5}", "NotReported"},
+		"nothing is placed while it is held": {"reason: CheckClusters", "reason: OnHold", "NotReported"},
+		"it is deleted there":                {"generation: 4}", `generation: 4, deletionTimestamp: "2026-11-21T10:00:00Z", finalizers: [kubefed.io/sync-controller]}`, "Gone"},
+		"the namespace is not placed there":  {"", "", "NotPlaced"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o, out := newStatus(t, "federateddeployments", "web", strings.Replace(web, tt.from, tt.to, 1))
+			if err := o.run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for line := range strings.SplitSeq(out.String(), "\n") {
+				if strings.HasPrefix(line, "rz02a") && !strings.Contains(line, " "+tt.want+" ") {
+					t.Errorf("%s is not said: %s", tt.want, line)
+				}
 			}
 		})
 	}
@@ -169,7 +195,7 @@ func TestStatusRefusesWhatIsNoFederatedObject(t *testing.T) {
 	tests := map[string]struct{ kind, name, want string }{
 		"a kind that is not federated":     {"configmaps", "a", "ConfigMap is no federated type"},
 		"a kind that nobody knows":         {"federatedfoos", "a", "does not know the kind federatedfoos"},
-		"a federated object that is gone ": {"federateddeployments", "gone", `"gone" not found`},
+		"a federated object that is gone ": {"federateddeployments", "gone", "there is no FederatedDeployment gone in namespace acme-prod"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -201,6 +227,21 @@ rz00a   cell   hz-1     acme-prod-a        yes     Ready
 `
 	if diff := cmp.Diff(want, withoutTrailingSpace(out.String())); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestWhoMayNotListMembersSeesTheUnits(t *testing.T) {
+	o, out := newStatus(t, "", "", rz00a)
+	o.plane.dynamic.(*dynamicfake.FakeDynamicClient).PrependReactor("list", "kubefedclusters", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(kubeFedClusters.GroupResource(), "", errors.New("a tenant's"))
+	})
+	if err := o.overview(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"you may not list KubeFedClusters", "rz00a   cell   hz-1"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing:\n%s", want, out)
+		}
 	}
 }
 

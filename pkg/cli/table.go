@@ -6,6 +6,7 @@ import (
 	"io"
 	"strconv"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/cli-runtime/pkg/printers"
 
 	corev1beta1 "github.com/cellfed/cellfed/pkg/apis/core/v1beta1"
@@ -66,7 +67,8 @@ func printReleases(out io.Writer, releases []release, wide, single bool) error {
 // overview writes the members of the plane and the units of a namespace.
 func (o *statusOptions) overview(ctx context.Context) error {
 	members, err := list[corev1beta1.KubeFedCluster](ctx, o.plane, kubeFedClusters, wellknown.FederationNamespace)
-	if err != nil {
+	hidden := apierrors.IsForbidden(err) // as to a tenant's people, who still see their units
+	if err != nil && !hidden {
 		return asPlane(err)
 	}
 	here, err := list[topologyv1alpha1.Unit](ctx, o.plane, units, o.namespace)
@@ -77,7 +79,11 @@ func (o *statusOptions) overview(ctx context.Context) error {
 		return printStructured(o.out, o.output, map[string]any{"members": members, "units": here})
 	}
 	w := printers.GetNewTabWriter(o.out)
-	fmt.Fprintln(w, "MEMBER\tREADY\tVERSION\tENDPOINT\tSAYS")
+	if hidden {
+		fmt.Fprintln(w, "The members of the plane are not shown: you may not list KubeFedClusters.")
+	} else {
+		fmt.Fprintln(w, "MEMBER\tREADY\tVERSION\tENDPOINT\tSAYS")
+	}
 	for i := range members {
 		ready, says := readiness(&members[i])
 		if o.output != outputWide {

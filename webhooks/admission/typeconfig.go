@@ -132,13 +132,13 @@ func judgeFederatedType(config *corev1beta1.FederatedTypeConfig) field.ErrorList
 	if federated.Version != "" && federated.Version != wellknown.ClusterForm && config.Spec.Propagator != corev1beta1.PropagatorKubeFed {
 		errs = append(errs, field.NotSupported(at.Child("version"), federated.Version, []string{wellknown.ClusterForm}))
 	}
-	want := config.Spec.TargetType.Scope
+	want, why := config.Spec.TargetType.Scope, "as the target is"
 	if config.Name == namespacesConfig {
-		want = apiextensionsv1.NamespaceScoped
+		want, why = apiextensionsv1.NamespaceScoped, "because a FederatedNamespace stands in its namespace"
 	}
 	known := want == apiextensionsv1.NamespaceScoped || want == apiextensionsv1.ClusterScoped
 	if federated.Scope != "" && known && federated.Scope != want {
-		errs = append(errs, field.Invalid(at.Child("scope"), federated.Scope, fmt.Sprintf("must be %s, as the target is", want)))
+		errs = append(errs, field.Invalid(at.Child("scope"), federated.Scope, fmt.Sprintf("must be %s, %s", want, why)))
 	}
 	return errs
 }
