@@ -49,7 +49,7 @@ func (in Input) judge(e *federated.UnitStatus, before federated.UnitStatus, step
 	switch {
 	case blind && e.Revision != "":
 		e.Health, e.HealthMessage = string(health.Unknown), why
-	case marked && owner.UID == in.Object.UID:
+	case marked && owner.UID == in.Object.UID, !marked && written(step, result):
 		v := health.Of(seen)
 		e.Health, e.HealthMessage = string(v.Health), bounded(v.Message, longestHealth)
 		if v.Health == health.Healthy && asRecorded(*e, step, result, owner, seen) {
@@ -61,6 +61,12 @@ func (in Input) judge(e *federated.UnitStatus, before federated.UnitStatus, step
 	default:
 		e.Health, e.HealthMessage, e.HealthyRevision = before.Health, before.HealthMessage, before.HealthyRevision
 	}
+}
+
+// written tells whether what is seen is the answer to the plane's own write. Something in the member may take the mark off
+// at once; the copy is there all the same.
+func written(step *plan.Step, result plan.Result) bool {
+	return result.Outcome == plan.Done && result.Object != nil && (step.Action == plan.Create || step.Action == plan.Update)
 }
 
 // asRecorded tells whether a copy holds the revision that is on record, unedited.

@@ -103,6 +103,9 @@ func TestHealthyRevisionIsTheOneThatAUnitRunsAndIsHealthyWith(t *testing.T) {
 	refused.step.Observed = web("a", "r1", 3)
 	gone := refused
 	gone.step.Action, gone.step.Observed = plan.Create, nil
+	unmarked := updated("a", 3) // a webhook in the member takes the mark off
+	unmarked.step.Action, unmarked.step.Observed = plan.Create, nil
+	unmarked.result.Object.SetAnnotations(nil)
 	loading := finding{step: plan.Step{Unit: "a", Action: plan.Wait, Placed: true, Want: "r2"}}
 	for name, tc := range map[string]struct {
 		finding          finding
@@ -114,6 +117,7 @@ func TestHealthyRevisionIsTheOneThatAUnitRunsAndIsHealthyWith(t *testing.T) {
 		"held, and healthy with what it has":        {kept("a", 3), "Healthy", "r1"},
 		"just written, and at work":                 {updated("a", 1), "Progressing", ""},
 		"just written, and healthy at once":         {updated("a", 3), "Healthy", "r2"},
+		"just made, and without our mark":           {unmarked, "Healthy", "r2"},
 		"refusing the new, healthy with the old":    {refused, "Healthy", "r1"},
 		"refusing to be put back after an edit":     {edited, "Healthy", ""},
 		"gone, and refusing to be made again":       {gone, "Degraded", ""},
