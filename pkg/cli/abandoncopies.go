@@ -140,7 +140,7 @@ func (o *abandonOptions) show(ctx context.Context) error {
 		return asPlane(err)
 	}
 	if o.output != outputTable {
-		return printStructured(o.out, o.output, map[string]any{"items": all})
+		return printStructured(o.out, o.output, map[string]any{"items": append([]topologyv1alpha1.Abandonment{}, all...)})
 	}
 	if len(all) == 0 {
 		o.say("Nothing was given up.")

@@ -178,7 +178,13 @@ func (c *Controller) look(ctx context.Context, a *topologyv1alpha1.Abandonment) 
 		if !looked {
 			c.note(a.Name, &look{time.Now(), found})
 		}
-		return reconcile.Result{RequeueAfter: c.opts.Confirm}, nil
+		var err error
+		if told := meta.FindStatusCondition(a.Status.Conditions, topologyv1alpha1.AbandonmentLeftovers); told == nil || told.Status == metav1.ConditionUnknown {
+			// Whoever reads it meanwhile should not take the place for one that is still away.
+			_, err = c.write(ctx, a, a.Status.Leftovers, a.Status.LeftoverCount, metav1.ConditionUnknown, ReasonLooking,
+				"the place is back, and what is left there is looked at: ask again in a moment")
+		}
+		return reconcile.Result{RequeueAfter: c.opts.Confirm}, err
 	}
 	c.note(a.Name, nil)
 	confirmed := both(before.found, found)

@@ -131,6 +131,15 @@ func TestAPlaceThatComesBackTellsWhatIsLeft(t *testing.T) {
 	p.becomes(metav1.ConditionFalse, ReasonNothingLeft, 0)
 }
 
+func TestAPlaceThatIsBackIsNotSaidToBeAwayWhileItIsLookedAt(t *testing.T) {
+	p := newPlace(t, topologyv1alpha1.AbandonmentSpec{Cluster: "a", ClusterID: "id-1"})
+	p.becomes(metav1.ConditionUnknown, ReasonNotHeardOf, 0)
+	p.holds(true, nil, "x=u")
+	p.connect("id-1")
+	p.becomes(metav1.ConditionUnknown, ReasonLooking, 0)
+	p.becomes(metav1.ConditionTrue, ReasonFound, 1)
+}
+
 func TestWhatOnlyOneLookShowsIsNoLeftover(t *testing.T) {
 	p := newPlace(t, topologyv1alpha1.AbandonmentSpec{Cluster: "a"})
 	p.connect("")
