@@ -85,9 +85,10 @@ func enabledParts(c *configv1alpha1.CellFedConfiguration) []apiserver.Part {
 	}
 	return append(on, apiserver.Part{Name: "controllers", Run: func(ctx context.Context, loopback *rest.Config) error {
 		return manager.Run(ctx, loopback, manager.Options{
-			Enabled:    c.Enabled,
-			Conversion: typeschema.InProcess(),
-			Settings:   startSettings(c),
+			MemoryPerMember: c.Propagation.MemoryPerMember.Value(),
+			Enabled:         c.Enabled,
+			Conversion:      typeschema.InProcess(),
+			Settings:        startSettings(c),
 		})
 	}})
 }

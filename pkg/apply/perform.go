@@ -280,22 +280,36 @@ func path(gvr schema.GroupVersionResource, namespace, name string) []string {
 
 // orphan takes the plane's marks off, so that nobody takes the object for a copy any more.
 func orphan(ctx context.Context, step *plan.Step, resource dynamic.ResourceInterface) plan.Result {
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"uid":         step.Observed.GetUID(),
-		"labels":      map[string]any{wellknown.ManagedLabel: nil},
-		"annotations": map[string]any{wellknown.OwnerAnnotation: nil},
-	}})
+	patch, err := json.Marshal(unmarking(step.Observed))
 	if err != nil {
 		return failure(err, plan.CodeLabelRemovalFailed, plan.CodeLabelRemovalTimedOut, step)
 	}
-	_, err = resource.Patch(ctx, step.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
+	_, err = resource.Patch(ctx, step.Name, types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: fieldManager})
 	switch {
 	case err == nil, apierrors.IsNotFound(err):
 		return plan.Result{Outcome: plan.Gone}
-	case apierrors.IsConflict(err):
+	case apierrors.IsConflict(err), doesNotApply(err):
 		return plan.Result{Outcome: plan.Stale}
 	}
 	return failure(err, plan.CodeLabelRemovalFailed, plan.CodeLabelRemovalTimedOut, step)
+}
+
+// unmarking takes the marks off that were seen, and no others: one that somebody has put in their place meanwhile says
+// whose the object is now.
+func unmarking(seen *unstructured.Unstructured) []map[string]any {
+	ops := []map[string]any{{"op": "test", "path": "/metadata/uid", "value": seen.GetUID()}}
+	for _, mark := range []struct {
+		of         map[string]string
+		field, key string
+	}{{seen.GetLabels(), "labels", wellknown.ManagedLabel}, {seen.GetAnnotations(), "annotations", wellknown.OwnerAnnotation}} {
+		value, there := mark.of[mark.key]
+		if !there {
+			continue
+		}
+		path := "/metadata/" + mark.field + "/" + strings.ReplaceAll(mark.key, "/", "~1")
+		ops = append(ops, map[string]any{"op": "test", "path": path, "value": value}, map[string]any{"op": "remove", "path": path})
+	}
+	return ops
 }
 
 // failure words an error for people; programs have the code.

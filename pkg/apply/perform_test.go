@@ -251,6 +251,17 @@ func TestOrphansAndQuestions(t *testing.T) {
 					t.Error("another's marks were taken")
 				}
 			}},
+		"an orphan that another plane has marked meanwhile keeps that mark": {there: seen(), action: plan.Orphan, want: plan.Stale,
+			since: func(f *fakeMember) {
+				theirs := f.get(webPath).DeepCopy()
+				theirs.SetAnnotations(map[string]string{wellknown.OwnerAnnotation: `{"plane":"another","uid":"theirs"}`})
+				f.put(webPath, theirs.Object)
+			},
+			check: func(t *testing.T, w stage, _ plan.Result) {
+				if left := w.f.get(webPath); left.GetAnnotations()[wellknown.OwnerAnnotation] == "" || left.GetLabels()[wellknown.ManagedLabel] != "true" {
+					t.Errorf("another's marks were taken: %v %v", left.GetLabels(), left.GetAnnotations())
+				}
+			}},
 		"an orphan that is gone is gone":  {there: seen(), action: plan.Orphan, want: plan.Gone, since: func(f *fakeMember) { delete(f.objects, webPath) }},
 		"what is asked for and there":     {there: seen(), action: plan.Confirm, want: plan.Found},
 		"what is asked for and not there": {there: nothing, action: plan.Confirm, want: plan.Gone},

@@ -52,6 +52,9 @@ type Options struct {
 	// Conversion says where federated CRDs ask for conversions.
 	Conversion apiextensionsv1.WebhookClientConfig
 	Membership membership.Options
+	// MemoryPerMember is how much memory, in bytes, what a member shows may take beyond what is expected of it; 0 = the
+	// default.
+	MemoryPerMember int64
 	// Settings are those of the process's own configuration. A KubeFedConfig may say otherwise while it runs.
 	Settings settings.Settings
 }
@@ -126,7 +129,7 @@ func assemble(ctx context.Context, cfg *rest.Config, opts Options) (ctrl.Manager
 	if err := index(ctx, mgr.GetFieldIndexer()); err != nil {
 		return nil, nil, err
 	}
-	a := &assembly{Manager: mgr, opts: opts, fleet: member.NewFleet(ctx, member.Options{})}
+	a := &assembly{Manager: mgr, opts: opts, fleet: member.NewFleet(ctx, member.Options{MemoryPerMember: opts.MemoryPerMember})}
 	err = a.build(ctx, cfg)
 	return mgr, a.propagation, err
 }

@@ -32,7 +32,7 @@ type Options struct {
 	// Calm is how long a watch must last for what was wrong before to be forgiven (default 10s).
 	Calm time.Duration
 	// MemoryPerMember is how much memory, in bytes, what a member shows may take beyond what is expected of it
-	// (default 16 MiB).
+	// (default 32 MiB).
 	MemoryPerMember int64
 	// RetryMin and RetryMax bound the pause before a view that cannot be read tries again (defaults 5s and 60s).
 	RetryMin, RetryMax time.Duration
@@ -55,7 +55,7 @@ func (o Options) withDefaults() Options {
 	set(&o.EventTimeout, 30*time.Second)
 	set(&o.Calm, 10*time.Second)
 	if o.MemoryPerMember == 0 {
-		o.MemoryPerMember = 16 << 20
+		o.MemoryPerMember = 32 << 20
 	}
 	if o.UserAgent == "" {
 		o.UserAgent = "cellfed"

@@ -17,7 +17,7 @@ import (
 func impatient(t *testing.T) (*member.Fleet, *recorder) {
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
-	f := member.NewFleet(ctx, member.Options{
+	f := member.NewFleet(ctx, member.Options{MemoryPerMember: 16 << 20,
 		RetryMin: 50 * time.Millisecond, RetryMax: 400 * time.Millisecond, HeaderTimeout: 300 * time.Millisecond,
 		ListTimeout: 4 * time.Second, EventTimeout: 200 * time.Millisecond, Calm: 2 * time.Second,
 	})

@@ -214,7 +214,7 @@ func (l *listing) item(ctx context.Context, raw []byte, listKind string) error {
 	case l.raw > most:
 		return l.v.tooMuch("a list is longer than %d MiB", most>>20)
 	case l.weight > allowed:
-		return l.v.tooMuch("the objects of a list would take more than %d MiB of memory", allowed>>20)
+		return l.v.tooMuch("the objects of a list would take more than %d MiB of memory, more than the plane knows of: see propagation.memoryPerMember", allowed>>20)
 	case !managed:
 		return nil
 	}

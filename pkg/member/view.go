@@ -155,7 +155,7 @@ func (v *View) keep(u *unstructured.Unstructured) error {
 	}
 	weight += weigh(u.Object)
 	if allowed := v.allowance(weight); weight > allowed {
-		return v.tooMuch("its objects would take more than %d MiB of memory", allowed>>20)
+		return v.tooMuch("its objects would take more than %d MiB of memory, more than the plane knows of: see propagation.memoryPerMember", allowed>>20)
 	}
 	v.mu.Lock()
 	v.objects[key], v.weight = u, weight

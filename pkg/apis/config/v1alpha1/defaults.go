@@ -3,6 +3,7 @@ package v1alpha1
 import (
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	logsapi "k8s.io/component-base/logs/api/v1"
 	"k8s.io/utils/ptr"
@@ -15,6 +16,7 @@ const (
 	DefaultTopologyType     = "cell"
 	AllComponents           = "*"
 	DefaultConcurrency      = 16
+	DefaultMemoryPerMember  = "32Mi"
 	DefaultHealthPeriod     = 10 * time.Second
 	DefaultHealthTimeout    = 3 * time.Second
 	DefaultFailureThreshold = 3
@@ -38,6 +40,9 @@ func SetDefaults(c *CellFedConfiguration) {
 	}
 	if c.Propagation.Concurrency == nil {
 		c.Propagation.Concurrency = ptr.To[int32](DefaultConcurrency)
+	}
+	if c.Propagation.MemoryPerMember == nil {
+		c.Propagation.MemoryPerMember = ptr.To(resource.MustParse(DefaultMemoryPerMember))
 	}
 	setHealthDefaults(&c.ClusterHealthCheck)
 	logsapi.SetRecommendedLoggingConfiguration(&c.Logging)

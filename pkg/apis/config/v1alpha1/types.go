@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	logsapi "k8s.io/component-base/logs/api/v1"
 )
@@ -55,6 +56,12 @@ type PropagationConfiguration struct {
 	// Concurrency is how many federated objects of one type are worked on at the
 	// same time. Default: 16.
 	Concurrency *int32 `json:"concurrency,omitempty"`
+
+	// MemoryPerMember is how much memory what one member shows may take beyond what
+	// the plane's own objects there are expected to: copies that another plane, or
+	// KubeFed, keeps in the member count, and so does a member that answers without
+	// end. A kind that would take more is not read in that member. Default: 32Mi.
+	MemoryPerMember *resource.Quantity `json:"memoryPerMember,omitempty"`
 }
 
 // ClusterHealthCheckConfiguration tunes how members are watched over. The words
