@@ -150,6 +150,7 @@ func TestAFederatedNamespaceNarrowsAndItsAbsenceDeletesNothing(t *testing.T) {
 		"it admits both":                     {admits(nil, "a", "b"), true, plan.Create, plan.Create, ""},
 		"it admits one":                      {admits(nil, "b"), false, plan.Confirm, plan.Create, ""},
 		"it admits none":                     {admits(nil), false, plan.Confirm, "", ""},
+		"it says nothing of a placement":     {admits(func(o *federated.Object) { o.Placement = federated.Selection{} }), false, plan.Create, "", ""},
 		"it is being deleted":                {admits(func(o *federated.Object) { o.Deleting = true }, "b"), false, plan.Create, "", ""},
 		"it cannot be read":                  {admits(func(o *federated.Object) { o.Faults = []federated.Fault{{Path: "spec"}} }), false, plan.Create, "", ""},
 		"it speaks of another topology type": {admits(func(o *federated.Object) { o.TopologyType = "cluster" }), false, plan.Create, plan.Create, ""},

@@ -10,8 +10,9 @@ import (
 
 // narrow takes out of the placement what the namespace does not admit (KubeFed's placement.go: namespaced objects are
 // placed within the placement of their FederatedNamespace). Only a FederatedNamespace that is there narrows anything:
-// that it is missing is no wish of anybody's. One that is being deleted or cannot be read freezes the placement: nothing
-// new comes, and what is there stays until its own object says otherwise. So does one whose mask keeps a unit as it is, but
+// that it is missing is no wish of anybody's. One that is being deleted, cannot be read, or says nothing of a placement (an
+// empty list says something) freezes the placement: nothing new comes, and what is there stays until its own object says
+// otherwise. So does one whose mask keeps a unit as it is, but
 // that where the namespace is, there is room: an edit that the mask keeps away from a unit removes no copy there either.
 func (c *computation) narrow(units []placement.Unit) {
 	ns := c.in.NamespaceObject
@@ -25,7 +26,7 @@ func (c *computation) narrow(units []placement.Unit) {
 	}
 	c.placed = c.placed.Filter(func(name string) bool {
 		switch there := c.entries[name].Inventory; {
-		case ns.Deleting || len(ns.Faults) > 0:
+		case ns.Deleting || len(ns.Faults) > 0 || !ns.Placement.Named && ns.Placement.Selector == nil:
 			return there
 		case ns.Mask != nil && !mask.Has(name):
 			kept, _ := ns.Status.Unit(name)
