@@ -74,7 +74,8 @@ func oursOf(versions []any) (map[string]any, error) {
 			}
 			marked = version
 		}
-		if n := size(version["schema"]); n > most {
+		// Where both declare the same, ours is the one that speaks of the plane: the order here is no order.
+		if n := size(version["schema"]); n > most || n == most && speaksOfThePlane(version["schema"]) {
 			ours, most = version, n
 		}
 	}
@@ -83,6 +84,14 @@ func oursOf(versions []any) (map[string]any, error) {
 	}
 	marked["schema"] = ours["schema"]
 	return marked, nil
+}
+
+// speaksOfThePlane tells our description of a kind from KubeFed's, which knows no plane.
+func speaksOfThePlane(schema any) bool {
+	s, _ := schema.(map[string]any)
+	root, _ := s["openAPIV3Schema"].(map[string]any)
+	words, _ := root["description"].(string)
+	return strings.Contains(words, "the plane")
 }
 
 // size counts what a schema declares. Words do not count.

@@ -289,7 +289,8 @@ func orphan(ctx context.Context, step *plan.Step, resource dynamic.ResourceInter
 	case err == nil, apierrors.IsNotFound(err):
 		return plan.Result{Outcome: plan.Gone}
 	case apierrors.IsConflict(err), doesNotApply(err):
-		return plan.Result{Outcome: plan.Stale}
+		// With its reason: a member that refuses in such words for ever must not be asked for ever without a pause.
+		return plan.Result{Outcome: plan.Stale, Why: failure(err, plan.CodeLabelRemovalFailed, plan.CodeLabelRemovalTimedOut, step).Why}
 	}
 	return failure(err, plan.CodeLabelRemovalFailed, plan.CodeLabelRemovalTimedOut, step)
 }
@@ -302,12 +303,16 @@ func unmarking(seen *unstructured.Unstructured) []map[string]any {
 		of         map[string]string
 		field, key string
 	}{{seen.GetLabels(), "labels", wellknown.ManagedLabel}, {seen.GetAnnotations(), "annotations", wellknown.OwnerAnnotation}} {
-		value, there := mark.of[mark.key]
-		if !there {
-			continue
-		}
 		path := "/metadata/" + mark.field + "/" + strings.ReplaceAll(mark.key, "/", "~1")
-		ops = append(ops, map[string]any{"op": "test", "path": path, "value": value}, map[string]any{"op": "remove", "path": path})
+		value, there := mark.of[mark.key]
+		switch {
+		case there:
+			ops = append(ops, map[string]any{"op": "test", "path": path, "value": value}, map[string]any{"op": "remove", "path": path})
+		case mark.of != nil:
+			ops = append(ops, map[string]any{"op": "test", "path": path, "value": nil})
+		default:
+			ops = append(ops, map[string]any{"op": "test", "path": "/metadata/" + mark.field, "value": nil})
+		}
 	}
 	return ops
 }

@@ -232,6 +232,14 @@ func TestDeletions(t *testing.T) {
 	})
 }
 
+// unmarked is a copy whose owner mark somebody cut off.
+func unmarked(f *fakeMember) *unstructured.Unstructured {
+	u := seen()(f)
+	u.SetAnnotations(nil)
+	f.put(webPath, u.Object)
+	return f.get(webPath)
+}
+
 func TestOrphansAndQuestions(t *testing.T) {
 	play(t, map[string]scene{
 		"an orphan loses the plane's marks and nothing else": {there: seen(), action: plan.Orphan, want: plan.Gone,
@@ -244,14 +252,14 @@ func TestOrphansAndQuestions(t *testing.T) {
 					t.Errorf("annotations (-want +got):\n%s", diff)
 				}
 			}},
-		"an orphan that was made anew keeps its marks": {there: seen(), action: plan.Orphan, want: plan.Stale,
+		"an orphan that was made anew keeps its marks": {there: seen(), action: plan.Orphan, want: plan.Stale, code: plan.CodeLabelRemovalFailed,
 			since: func(f *fakeMember) { delete(f.objects, webPath); f.put(webPath, web().Object) },
 			check: func(t *testing.T, w stage, _ plan.Result) {
 				if w.f.get(webPath).GetLabels()[wellknown.ManagedLabel] != "true" {
 					t.Error("another's marks were taken")
 				}
 			}},
-		"an orphan that another plane has marked meanwhile keeps that mark": {there: seen(), action: plan.Orphan, want: plan.Stale,
+		"an orphan that another plane has marked meanwhile keeps that mark": {there: seen(), action: plan.Orphan, want: plan.Stale, code: plan.CodeLabelRemovalFailed,
 			since: func(f *fakeMember) {
 				theirs := f.get(webPath).DeepCopy()
 				theirs.SetAnnotations(map[string]string{wellknown.OwnerAnnotation: `{"plane":"another","uid":"theirs"}`})
@@ -260,6 +268,32 @@ func TestOrphansAndQuestions(t *testing.T) {
 			check: func(t *testing.T, w stage, _ plan.Result) {
 				if left := w.f.get(webPath); left.GetAnnotations()[wellknown.OwnerAnnotation] == "" || left.GetLabels()[wellknown.ManagedLabel] != "true" {
 					t.Errorf("another's marks were taken: %v %v", left.GetLabels(), left.GetAnnotations())
+				}
+			}},
+		"an orphan without an owner mark that another plane has marked meanwhile stays that plane's": {
+			there: unmarked, action: plan.Orphan, want: plan.Stale, code: plan.CodeLabelRemovalFailed,
+			since: func(f *fakeMember) {
+				theirs := f.get(webPath).DeepCopy()
+				theirs.SetAnnotations(map[string]string{wellknown.OwnerAnnotation: `{"plane":"another","uid":"theirs"}`})
+				f.put(webPath, theirs.Object)
+			},
+			check: func(t *testing.T, w stage, _ plan.Result) {
+				if w.f.get(webPath).GetLabels()[wellknown.ManagedLabel] != "true" {
+					t.Error("another's label was taken")
+				}
+			}},
+		"an orphan without an owner mark loses its label": {
+			there: unmarked, action: plan.Orphan, want: plan.Gone},
+		"an orphan that the member does not let go is told with its reason": {there: seen(), action: plan.Orphan, want: plan.Stale, code: plan.CodeLabelRemovalFailed,
+			since: func(f *fakeMember) {
+				f.answer = func(w http.ResponseWriter, _ string) bool {
+					refuse(w, 422, metav1.StatusReasonInvalid, "the label stays")
+					return true
+				}
+			},
+			check: func(t *testing.T, _ stage, r plan.Result) {
+				if r.Why.Code != plan.CodeLabelRemovalFailed || !strings.Contains(r.Why.Message, "the label stays") {
+					t.Errorf("without a reason it would be tried again and again: %+v", r.Why)
 				}
 			}},
 		"an orphan that is gone is gone":  {there: seen(), action: plan.Orphan, want: plan.Gone, since: func(f *fakeMember) { delete(f.objects, webPath) }},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"runtime/metrics"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -73,7 +74,8 @@ func (r *recorder) of(name string) int {
 	return n
 }
 
-// says is what a view must say of each fault; "" = nothing is wrong with what it shows.
+// says is what a view must say of each fault, one of several where that depends on how fast the machine is; "" = nothing
+// is wrong with what it shows.
 var says = map[string]string{
 	"429, come at once":                   "asked to be left alone",
 	"429, come tomorrow":                  "asked to be left alone",
@@ -106,7 +108,7 @@ var says = map[string]string{
 	"new objects without end":             "", // see below
 	"events of another kind":              "v1 Secret",
 	"events that are none":                "no JSON",
-	"an event without end":                "longer than",
+	"an event without end":                "longer than|not complete within",
 	"half an event":                       "not complete within",
 	"events of no type":                   "type CHANGED",
 	"a bookmark without a version":        "without a resource version",
@@ -114,6 +116,10 @@ var says = map[string]string{
 	"writes answered without end":         "",
 	"writes answered with nonsense":       "",
 	"writes refused":                      "",
+}
+
+func saysOne(text, of string) bool {
+	return slices.ContainsFunc(strings.Split(of, "|"), func(words string) bool { return strings.Contains(text, words) })
 }
 
 func TestABadMemberCostsItsOwnViewAndNothingElse(t *testing.T) {
@@ -148,7 +154,7 @@ func TestABadMemberCostsItsOwnViewAndNothingElse(t *testing.T) {
 			case want == "":
 				eventually(t, "the view is synced", v.Synced)
 			default:
-				eventually(t, "the view says "+want, func() bool { return v.Err() != nil && strings.Contains(v.Err().Error(), want) })
+				eventually(t, "the view says "+want, func() bool { return v.Err() != nil && saysOne(v.Err().Error(), want) })
 				if v.Synced() || len(v.List()) != 0 {
 					t.Errorf("a view that cannot be believed shows %d objects", len(v.List()))
 				}

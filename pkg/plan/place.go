@@ -25,7 +25,7 @@ func (c *computation) narrow(units []placement.Unit) {
 		mask = placement.Resolve(*ns.Mask, units)
 	}
 	c.placed = c.placed.Filter(func(name string) bool {
-		switch there := c.entries[name].Inventory; {
+		switch there := c.entries[name].Inventory || c.mine(c.units[name], name); {
 		case ns.Deleting || len(ns.Faults) > 0 || !ns.Placement.Named && ns.Placement.Selector == nil:
 			return there
 		case ns.Mask != nil && !mask.Has(name):

@@ -38,8 +38,8 @@ func Validate(c *CellFedConfiguration, known []string) field.ErrorList {
 	errs = append(errs, validateComponents(c.Components, known, field.NewPath("components"))...)
 	errs = append(errs, validateFeatureGates(c.FeatureGates, field.NewPath("featureGates"))...)
 	errs = append(errs, atLeastOne(*c.Propagation.Concurrency, field.NewPath("propagation", "concurrency"))...)
-	if m := c.Propagation.MemoryPerMember; m.Value() < 1<<20 {
-		errs = append(errs, field.Invalid(field.NewPath("propagation", "memoryPerMember"), m.String(), "must be 1Mi or more"))
+	if m := c.Propagation.MemoryPerMember; m.Value() < 1<<20 || m.Value() > 1<<40 {
+		errs = append(errs, field.Invalid(field.NewPath("propagation", "memoryPerMember"), m.String(), "must be between 1Mi and 1Ti"))
 	}
 	errs = append(errs, validateHealthCheck(&c.ClusterHealthCheck, field.NewPath("clusterHealthCheck"))...)
 	errs = append(errs, logsapi.Validate(&c.Logging, nil, field.NewPath("logging"))...)
