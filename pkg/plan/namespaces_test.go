@@ -222,3 +222,30 @@ func TestDeleteOptionsAreThoseOfTheObjectsDeletion(t *testing.T) {
 		})
 	}
 }
+
+// Law 12: what is in the members counts like what is recorded. A frozen namespace keeps copies of which status has lost
+// every word.
+func TestAFrozenNamespaceKeepsCopiesThatOnlyTheirMarkTellsOf(t *testing.T) {
+	u := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "types.kubefed.io/v1beta1", "kind": "FederatedConfigMap",
+		"metadata": map[string]any{"namespace": namespace, "name": "web", "uid": objectUID, "generation": int64(1)},
+		"spec":     map[string]any{"topologyType": "cell", "placement": map[string]any{"clusters": []any{map[string]any{"name": "a" + cellTail}}}},
+	}}
+	there := memberNamespaceObject(map[string]string{
+		wellknown.OwnerAnnotation: federated.Owner{Plane: planeID, UID: objectUID, Unit: "a" + cellTail, Revision: "r"}.String()})
+	there.SetLabels(map[string]string{wellknown.ManagedLabel: wellknown.ManagedTrue})
+	for name, frozen := range map[string]*federated.Object{
+		"by a namespace that is being deleted":            {TopologyType: "cell", Placement: federated.Selection{Named: true}, Deleting: true},
+		"by a namespace that says nothing of a placement": {TopologyType: "cell"},
+		"by a namespace whose mask keeps the unit":        {TopologyType: "cell", Placement: federated.Selection{Named: true}, Mask: &federated.Selection{Named: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := plan.Compute(plan.Input{Object: federated.Read(u), Plane: planeID, Target: schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"},
+				TargetNamespaced: true, NamespaceObject: frozen,
+				Units: []plan.Unit{{Name: "a" + cellTail, Member: "m1", MemberNamespace: "acme-a", Observed: there}}})
+			if s := p.Steps[0]; s.Action == plan.Delete || !s.Placed {
+				t.Errorf("%s, placed %t: %+v", s.Action, s.Placed, s.Why)
+			}
+		})
+	}
+}
