@@ -175,7 +175,7 @@ func TestABadMemberCostsItsOwnViewAndNothingElse(t *testing.T) {
 			if n := events.of("bad") - told; n > 10 && fault.Name != "new objects without end" {
 				t.Errorf("the bad member made the plane look %d times in a second", n)
 			}
-			if n := h.grown(); heavy && n > 64 {
+			if n := h.grown(); heavy && n > 96 {
 				t.Errorf("the bad member took %d MiB", n)
 			}
 			if v.Err() != nil && len(v.Err().Error()) > 1200 {
