@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/cellfed/cellfed/pkg/glob"
 )
 
 // Policy says which keys of annotations are spec. The zero value is KubeFed's: none are, and what overrides say of
@@ -81,7 +83,7 @@ func (p Policy) Empty() bool { return len(p.take) == 0 }
 
 // Matches tells whether a key is spec.
 func (p Policy) Matches(key string) bool {
-	matches := func(pattern string) bool { return match(pattern, key) }
+	matches := func(pattern string) bool { return glob.Match(pattern, key) }
 	return slices.ContainsFunc(p.take, matches) && !slices.ContainsFunc(p.out, matches) && !Reserved(key)
 }
 
@@ -92,26 +94,4 @@ func (p Policy) String() string {
 		words = append(words, "!"+key)
 	}
 	return strings.Join(words, " ")
-}
-
-// match tells whether a pattern matches a key. It looks at each character of the key at most once per star, so that no
-// pattern takes long.
-func match(pattern, key string) bool {
-	parts := strings.Split(pattern, "*")
-	if len(parts) == 1 {
-		return pattern == key
-	}
-	first, last := parts[0], parts[len(parts)-1]
-	if len(key) < len(first)+len(last) || !strings.HasPrefix(key, first) || !strings.HasSuffix(key, last) {
-		return false
-	}
-	rest := key[len(first) : len(key)-len(last)]
-	for _, part := range parts[1 : len(parts)-1] {
-		i := strings.Index(rest, part)
-		if i < 0 {
-			return false
-		}
-		rest = rest[i+len(part):]
-	}
-	return true
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/cellfed/cellfed/pkg/glob"
 )
 
 func policy(t testing.TB, patterns ...string) Policy {
@@ -104,8 +106,8 @@ func FuzzMatch(f *testing.F) {
 			parts[i] = regexp.QuoteMeta(parts[i])
 		}
 		want := regexp.MustCompile(`\A` + strings.Join(parts, `(?s:.*)`) + `\z`).MatchString(key)
-		if got := match(pattern, key); got != want {
-			t.Errorf("match(%q, %q) = %t, want %t", pattern, key, got, want)
+		if got := glob.Match(pattern, key); got != want {
+			t.Errorf("glob.Match(%q, %q) = %t, want %t", pattern, key, got, want)
 		}
 		p, errs := Parse([]string{pattern}, field.NewPath("p"))
 		if len(errs) > 0 {

@@ -1,6 +1,10 @@
 package annotation
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/cellfed/cellfed/pkg/glob"
+)
 
 // reservedDomains are the plane's own and KubeFed's: keys below them say who made a copy and how it is kept.
 var reservedDomains = []string{"cellfed.io", "kubefed.io"}
@@ -36,7 +40,7 @@ func Reserved(key string) bool {
 		return true
 	}
 	for _, k := range machinery {
-		if match(k, key) {
+		if glob.Match(k, key) {
 			return true
 		}
 	}

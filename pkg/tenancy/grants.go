@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	corev1beta1 "github.com/cellfed/cellfed/pkg/apis/core/v1beta1"
+	"github.com/cellfed/cellfed/pkg/glob"
 )
 
 // IsSystem tells whether a namespace is the system's own, Kubernetes' or the federation's. It is granted to nobody: who
@@ -55,7 +56,7 @@ func (a Access) Granted(who Tenant, namespace string) bool {
 			continue
 		}
 		for _, pattern := range a.Grants[i].MemberNamespaces {
-			if match(pattern, namespace) {
+			if glob.Match(pattern, namespace) {
 				return true
 			}
 		}
@@ -91,30 +92,4 @@ func (a Access) open(who Tenant) bool {
 
 func covers(g *corev1beta1.TenantGrant, who Tenant) bool {
 	return g.Tenant == who.Tenant && (g.Workspace == nil || *g.Workspace == who.Workspace)
-}
-
-// match tells whether a name matches a pattern, in which * stands for any characters. What stands between two stars is
-// taken where it comes first: that is enough, since whatever matches later matches there.
-func match(pattern, name string) bool {
-	parts := strings.Split(pattern, "*")
-	if len(parts) == 1 {
-		return pattern == name
-	}
-	first, last := parts[0], parts[len(parts)-1]
-	if !strings.HasPrefix(name, first) {
-		return false
-	}
-	name = name[len(first):]
-	if !strings.HasSuffix(name, last) {
-		return false
-	}
-	name = name[:len(name)-len(last)]
-	for _, part := range parts[1 : len(parts)-1] {
-		_, rest, found := strings.Cut(name, part)
-		if !found {
-			return false
-		}
-		name = rest
-	}
-	return true
 }

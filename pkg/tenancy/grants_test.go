@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	corev1beta1 "github.com/cellfed/cellfed/pkg/apis/core/v1beta1"
+	"github.com/cellfed/cellfed/pkg/glob"
 )
 
 var (
@@ -105,12 +106,12 @@ func TestPatternsOfNamespaces(t *testing.T) {
 		{"*b*", "abc", true}, {"*b*", "ac", false}, {"**", "x", true}, {"a**b", "ab", true}, {"ab*ba", "aba", false}, {"*ab*ab*", "ab", false},
 		{"*ab*ab*", "abab", true}, {"", "", true}, {"", "x", false}, {"a.*", "ab", false},
 	} {
-		if got := match(c.pattern, c.name); got != c.want {
+		if got := glob.Match(c.pattern, c.name); got != c.want {
 			t.Errorf("%q and %q: %v, want %v", c.pattern, c.name, got, c.want)
 		}
 	}
 	// What a regular expression would take hours for.
-	if match(strings.Repeat("a*", 30)+"b", strings.Repeat("a", 63)) {
+	if glob.Match(strings.Repeat("a*", 30)+"b", strings.Repeat("a", 63)) {
 		t.Error("matched")
 	}
 }

@@ -35,6 +35,7 @@ var house = map[string]Floor{
 
 	"pkg/topology":   Laws,
 	"pkg/tenancy":    Laws,
+	"pkg/glob":       Laws,
 	"pkg/placement":  Laws,
 	"pkg/annotation": Laws,
 	"pkg/override":   Laws,

@@ -22,6 +22,7 @@ import (
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
 	"github.com/cellfed/cellfed/pkg/federated"
 	"github.com/cellfed/cellfed/pkg/plan"
+	"github.com/cellfed/cellfed/pkg/tenancy"
 	"github.com/cellfed/cellfed/pkg/topology"
 	"github.com/cellfed/cellfed/pkg/typeschema"
 )
@@ -38,8 +39,10 @@ const namespacesConfig = "namespaces"
 // ofNamespaces tells whether the type is that of namespaces.
 func (t Type) ofNamespaces() bool { return t.Target == namespacesResource && t.FederatedNamespaced }
 
-// neverPropagated are namespaces that every cluster has of its own, and the plane's.
-var neverPropagated = []string{"default", "kube-system", "kube-public", "kube-node-lease", wellknown.FederationNamespace, wellknown.UnitsNamespace}
+// neverPropagated tells whether a namespace is one that every cluster has of its own, or the plane's.
+func neverPropagated(namespace string) bool {
+	return namespace == "default" || tenancy.IsSystem(namespace)
+}
 
 // asNamespace makes of a FederatedNamespace's candidates what they are for it: the copy in each goes by the name that the
 // unit's namespace has there, and system namespaces are no place for one.
@@ -47,7 +50,7 @@ func asNamespace(units []plan.Unit) {
 	for i := range units {
 		u := &units[i]
 		u.CopyName = u.MemberNamespace
-		if slices.Contains(neverPropagated, u.CopyName) {
+		if neverPropagated(u.CopyName) {
 			u.Problem = &plan.Why{Code: plan.CodeUnitNotReady, Message: fmt.Sprintf("namespace %s of a member is its own: it is never propagated", u.CopyName)}
 		}
 	}
@@ -59,7 +62,7 @@ func namespaceHold(o *federated.Object) *plan.Why {
 	case o.Name != o.Namespace:
 		return &plan.Why{Code: plan.CodeInvalidName, Message: fmt.Sprintf("a FederatedNamespace is named like its namespace: make %s/%s instead of %s/%s",
 			o.Namespace, o.Namespace, o.Namespace, o.Name)}
-	case slices.Contains(neverPropagated, o.Namespace):
+	case neverPropagated(o.Namespace):
 		return &plan.Why{Code: plan.CodeOnHold, Message: fmt.Sprintf("namespace %s is never propagated: every cluster has its own", o.Namespace)}
 	}
 	return nil
