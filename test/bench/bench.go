@@ -4,17 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/rest"
 
 	"github.com/cellfed/cellfed/test/bench/sight"
 	"github.com/cellfed/cellfed/test/harness"
@@ -85,17 +81,17 @@ func (b *bench) open(ctx context.Context) (err error) {
 	if b.members, err = harness.StartMembers(ctx, 3); err != nil {
 		return err
 	}
-	if b.onPlane, err = client(b.plane.RestConfig()); err != nil {
+	if b.onPlane, err = harness.Unbound(b.plane.RestConfig()); err != nil {
 		return err
 	}
 	manifest := setup
 	for _, m := range b.members.Members {
-		inside, err := client(m.Config)
+		inside, err := harness.Unbound(m.Config)
 		if err != nil {
 			return err
 		}
 		b.inside = append(b.inside, inside)
-		if err := b.kubectl(ctx, "", "cellfed", "join", m.Name, "--member-kubeconfig", m.Kubeconfig); err != nil {
+		if _, err := harness.Kubectl(ctx, b.plane.Kubeconfig, "", "cellfed", "join", m.Name, "--member-kubeconfig", m.Kubeconfig); err != nil {
 			return err
 		}
 		manifest += fmt.Sprintf(unit, m.Name, m.Name)
@@ -109,14 +105,14 @@ func (b *bench) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := b.kubectl(ctx, manifest, "apply", "-f", "-"); err != nil {
+	if _, err := harness.Kubectl(ctx, b.plane.Kubeconfig, manifest, "apply", "-f", "-"); err != nil {
 		return err
 	}
 	for _, args := range [][]string{
 		{"wait", "--for=condition=Ready", "units", "--all", "-n", namespace, "--timeout=30s"},
 		{"wait", "--for=condition=Served", "ftc", "--all", "-n", "kube-federation-system", "--timeout=30s"},
 	} {
-		if err := b.kubectl(ctx, "", args...); err != nil {
+		if _, err := harness.Kubectl(ctx, b.plane.Kubeconfig, "", args...); err != nil {
 			return err
 		}
 	}
@@ -150,35 +146,6 @@ kind: Unit
 metadata: {namespace: bench, name: %s}
 spec: {cluster: %s}
 `
-
-func client(config *rest.Config) (dynamic.Interface, error) {
-	config = rest.CopyConfig(config)
-	config.QPS = -1
-	return dynamic.NewForConfig(config)
-}
-
-func (b *bench) kubectl(ctx context.Context, stdin string, args ...string) error {
-	bin, err := harness.Binary("cellfed")
-	if err != nil {
-		return err
-	}
-	dir := filepath.Dir(bin)
-	cmd := exec.CommandContext(ctx, filepath.Join(dir, "tools", "kubectl"), args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+b.plane.Kubeconfig, "PATH="+dir+":"+os.Getenv("PATH"))
-	if stdin != "" {
-		r, w, err := os.Pipe()
-		if err != nil {
-			return err
-		}
-		go func() { _, _ = io.WriteString(w, stdin); _ = w.Close() }()
-		cmd.Stdin = r
-	}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("kubectl %v: %w\n%s", args, err, out)
-	}
-	return nil
-}
 
 func (b *bench) close() error {
 	var errs []error

@@ -1,20 +1,16 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"sort"
 	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/rest"
 
 	"github.com/cellfed/cellfed/test/bench/sight"
 	"github.com/cellfed/cellfed/test/harness"
@@ -137,15 +133,15 @@ func (b *bench) open(ctx context.Context) (err error) {
 	if b.members, err = harness.StartMembers(ctx, 3); err != nil {
 		return err
 	}
-	if b.onPlane, err = client(b.plane.RestConfig()); err != nil {
+	if b.onPlane, err = harness.Unbound(b.plane.RestConfig()); err != nil {
 		return err
 	}
 	manifest := setup
 	for _, m := range b.members.Members[:2] {
-		if _, err := b.kubectl(ctx, "", "cellfed", "join", m.Name, "--member-kubeconfig", m.Kubeconfig); err != nil {
+		if _, err := harness.Kubectl(ctx, b.plane.Kubeconfig, "", "cellfed", "join", m.Name, "--member-kubeconfig", m.Kubeconfig); err != nil {
 			return err
 		}
-		inside, err := client(m.Config)
+		inside, err := harness.Unbound(m.Config)
 		if err != nil {
 			return err
 		}
@@ -156,40 +152,18 @@ func (b *bench) open(ctx context.Context) (err error) {
 		b.sights = append(b.sights, s)
 		manifest += fmt.Sprintf(unit, m.Name, m.Name)
 	}
-	if _, err := b.kubectl(ctx, manifest, "apply", "-f", "-"); err != nil {
+	if _, err := harness.Kubectl(ctx, b.plane.Kubeconfig, manifest, "apply", "-f", "-"); err != nil {
 		return err
 	}
-	if _, err := b.kubectl(ctx, "", "wait", "--for=condition=Served", "ftc", "--all", "-n", "kube-federation-system", "--timeout=30s"); err != nil {
+	if _, err := harness.Kubectl(ctx, b.plane.Kubeconfig, "", "wait", "--for=condition=Served", "ftc", "--all", "-n", "kube-federation-system", "--timeout=30s"); err != nil {
 		return err
 	}
 	return b.unitsReady(ctx)
 }
 
 func (b *bench) unitsReady(ctx context.Context) error {
-	_, err := b.kubectl(ctx, "", "wait", "--for=condition=Ready", "units", "--all", "-n", namespace, "--timeout=30s")
+	_, err := harness.Kubectl(ctx, b.plane.Kubeconfig, "", "wait", "--for=condition=Ready", "units", "--all", "-n", namespace, "--timeout=30s")
 	return err
-}
-
-func client(config *rest.Config) (dynamic.Interface, error) {
-	config = rest.CopyConfig(config)
-	config.QPS = -1
-	return dynamic.NewForConfig(config)
-}
-
-func (b *bench) kubectl(ctx context.Context, stdin string, args ...string) (string, error) {
-	bin, err := harness.Binary("cellfed")
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Dir(bin)
-	cmd := exec.CommandContext(ctx, filepath.Join(dir, "tools", "kubectl"), args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+b.plane.Kubeconfig, "PATH="+dir+":"+os.Getenv("PATH"))
-	cmd.Stdin = bytes.NewBufferString(stdin)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("kubectl %v: %w\n%s", args, err, out)
-	}
-	return string(out), nil
 }
 
 func (b *bench) close() error {

@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/cellfed/cellfed/pkg/member/membertest"
+	"github.com/cellfed/cellfed/test/harness"
 )
 
 // dead is the kind of a member that does not even listen.
@@ -104,7 +105,7 @@ func (b *bench) pair(ctx context.Context, kind string) (f figures, err error) {
 		m.server.Close()
 	}()
 	ca := base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: m.server.Certificate().Raw}))
-	if _, err := b.kubectl(ctx, fmt.Sprintf(badMember, m.server.URL, ca), "apply", "-f", "-"); err != nil {
+	if _, err := harness.Kubectl(ctx, b.plane.Kubeconfig, fmt.Sprintf(badMember, m.server.URL, ca), "apply", "-f", "-"); err != nil {
 		return f, err
 	}
 	if err := b.unitsReady(ctx); err != nil {
@@ -136,7 +137,7 @@ func (b *bench) pair(ctx context.Context, kind string) (f figures, err error) {
 		{"delete", "unit/bad", "-n", namespace, "--timeout=120s"},
 		{"delete", "kubefedcluster/bad", "secret/bad", "-n", "kube-federation-system", "--timeout=60s"},
 	} {
-		if _, err := b.kubectl(ctx, "", args...); err != nil {
+		if _, err := harness.Kubectl(ctx, b.plane.Kubeconfig, "", args...); err != nil {
 			return f, err
 		}
 	}
@@ -157,10 +158,10 @@ func (b *bench) measured(ctx context.Context, units []string, happens func() err
 			"spec:\n  topologyType: cell\n  template: {data: {version: \"0\", payload: %s}}\n  placement: {topologies: [%s]}\n",
 			prefix, i, prefix, strings.Repeat("x", 1000), strings.Join(entries, ", "))
 	}
-	if _, err := b.kubectl(ctx, manifest.String(), "apply", "-f", "-"); err != nil {
+	if _, err := harness.Kubectl(ctx, b.plane.Kubeconfig, manifest.String(), "apply", "-f", "-"); err != nil {
 		return r, err
 	}
-	if _, err := b.kubectl(ctx, "", "wait", "--for=condition=Propagation", "federatedconfigmaps", "-l", "run="+prefix, "-n", namespace, "--timeout=60s"); err != nil {
+	if _, err := harness.Kubectl(ctx, b.plane.Kubeconfig, "", "wait", "--for=condition=Propagation", "federatedconfigmaps", "-l", "run="+prefix, "-n", namespace, "--timeout=60s"); err != nil {
 		return r, err
 	}
 	if err := happens(); err != nil {
@@ -175,7 +176,7 @@ func (b *bench) measured(ctx context.Context, units []string, happens func() err
 	}
 	sort.Float64s(took)
 	r.p50, r.p99 = took[len(took)/2], took[len(took)*99/100]
-	_, err = b.kubectl(ctx, "", "delete", "federatedconfigmaps", "-l", "run="+prefix, "-n", namespace, "--timeout=180s")
+	_, err = harness.Kubectl(ctx, b.plane.Kubeconfig, "", "delete", "federatedconfigmaps", "-l", "run="+prefix, "-n", namespace, "--timeout=180s")
 	return r, err
 }
 

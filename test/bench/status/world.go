@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -14,8 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/rest"
 
 	"github.com/cellfed/cellfed/test/harness"
 )
@@ -78,56 +73,35 @@ func (b *bench) open(ctx context.Context) (err error) {
 	if b.members, err = harness.StartMembers(ctx, 2); err != nil {
 		return err
 	}
-	if b.onPlane, err = client(b.plane.RestConfig()); err != nil {
+	if b.onPlane, err = harness.Unbound(b.plane.RestConfig()); err != nil {
 		return err
 	}
 	for _, m := range b.members.Members {
-		inside, err := client(m.Config)
+		inside, err := harness.Unbound(m.Config)
 		if err != nil {
 			return err
 		}
 		b.inside = append(b.inside, inside)
-		if err := kubectl(ctx, m.Kubeconfig, definition, "apply", "-f", "-"); err != nil {
+		if _, err := harness.Kubectl(ctx, m.Kubeconfig, definition, "apply", "-f", "-"); err != nil {
 			return err
 		}
-		if err := kubectl(ctx, m.Kubeconfig, "", "wait", "--for=condition=Established", "crd/widgets.bench.example.com", "--timeout=30s"); err != nil {
+		if _, err := harness.Kubectl(ctx, m.Kubeconfig, "", "wait", "--for=condition=Established", "crd/widgets.bench.example.com", "--timeout=30s"); err != nil {
 			return err
 		}
-		if err := kubectl(ctx, b.plane.Kubeconfig, "", "cellfed", "join", m.Name, "--member-kubeconfig", m.Kubeconfig); err != nil {
+		if _, err := harness.Kubectl(ctx, b.plane.Kubeconfig, "", "cellfed", "join", m.Name, "--member-kubeconfig", m.Kubeconfig); err != nil {
 			return err
 		}
 	}
-	if err := kubectl(ctx, b.plane.Kubeconfig, setup, "apply", "-f", "-"); err != nil {
+	if _, err := harness.Kubectl(ctx, b.plane.Kubeconfig, setup, "apply", "-f", "-"); err != nil {
 		return err
 	}
 	for _, args := range [][]string{
 		{"wait", "--for=condition=Ready", "units", "--all", "-n", namespace, "--timeout=60s"},
 		{"wait", "--for=condition=Served", "ftc", "--all", "-n", "kube-federation-system", "--timeout=60s"},
 	} {
-		if err := kubectl(ctx, b.plane.Kubeconfig, "", args...); err != nil {
+		if _, err := harness.Kubectl(ctx, b.plane.Kubeconfig, "", args...); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func client(config *rest.Config) (dynamic.Interface, error) {
-	config = rest.CopyConfig(config)
-	config.QPS = -1
-	return dynamic.NewForConfig(config)
-}
-
-func kubectl(ctx context.Context, kubeconfig, stdin string, args ...string) error {
-	bin, err := harness.Binary("cellfed")
-	if err != nil {
-		return err
-	}
-	dir := filepath.Dir(bin)
-	cmd := exec.CommandContext(ctx, filepath.Join(dir, "tools", "kubectl"), args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "PATH="+dir+":"+os.Getenv("PATH"))
-	cmd.Stdin = strings.NewReader(stdin)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("kubectl %v: %w\n%s", args, err, out)
 	}
 	return nil
 }
