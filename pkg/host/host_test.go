@@ -335,7 +335,11 @@ func TestAQuietLogEndsWithItsOwnWords(t *testing.T) {
 	var out bytes.Buffer
 	q := &quiet{Writer: &out}
 	q.ending.Store(true)
-	for _, line := range []string{"E0101 00:00:00.0 1 x.go:1] connection refused\n", `I0101 00:00:00.0 1 x.go:1] "Stopping" logger="cellfed"` + "\n"} {
+	for _, line := range []string{
+		"E0101 00:00:00.0 1 x.go:1] connection refused\n",
+		`E0101 00:00:00.0 1 request.go:1] "Unexpected error when reading response body" err="context canceled" logger="cellfed"` + "\n",
+		`I0101 00:00:00.0 1 x.go:1] "Stopping" logger="cellfed"` + "\n",
+	} {
 		if _, err := q.Write([]byte(line)); err != nil {
 			t.Fatal(err)
 		}

@@ -2,6 +2,7 @@ package host
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"sync/atomic"
 
@@ -18,7 +19,8 @@ const LoggerName = "cellfed"
 // own lines and everybody's warnings and errors.
 //
 // The returned function is to be called when the process is told to end: from
-// then on, libraries only complain that the plane has gone, which it shall.
+// then on, libraries only complain that the plane has gone, which it shall, and
+// that requests were cancelled, for which client-go borrows CellFed's logger.
 func Log(c *logsapi.LoggingConfiguration, gate featuregate.FeatureGate, out io.Writer) (ending func(), err error) {
 	q := &quiet{Writer: out}
 	if c.Verbosity == 0 && c.Format == logsapi.DefaultLogFormat {
@@ -33,6 +35,8 @@ var (
 	// noise is a warning that libraries write at every start, and that nobody can
 	// do anything about.
 	noise = []byte("because it has no resources.")
+	// cancelled is what every request ends with that was under way at the end.
+	cancelled = []byte(context.Canceled.Error())
 )
 
 // quiet drops what libraries tell unasked. The text format writes each entry at
@@ -45,7 +49,10 @@ type quiet struct {
 // Write implements io.Writer.
 func (q *quiet) Write(p []byte) (int, error) {
 	own := bytes.Contains(p, ownLine)
-	if !own && (q.ending.Load() || len(p) > 0 && p[0] == 'I' || bytes.Contains(p, noise)) {
+	if q.ending.Load() && (!own || bytes.Contains(p, cancelled)) {
+		return len(p), nil
+	}
+	if !own && (len(p) > 0 && p[0] == 'I' || bytes.Contains(p, noise)) {
 		return len(p), nil
 	}
 	return q.Writer.Write(p)
