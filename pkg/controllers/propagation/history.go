@@ -14,7 +14,7 @@ import (
 
 // withHistory computes once more with the object's history where a unit is behind, so that status can say how far.
 func (k *carrier) withHistory(ctx context.Context, in plan.Input, p plan.Plan) (plan.Plan, error) {
-	if !slices.ContainsFunc(p.Steps, func(s plan.Step) bool { return s.Behind > 0 }) {
+	if !slices.ContainsFunc(p.Steps, func(s plan.Step) bool { return staysBehind(in.Object, &s) }) {
 		return p, nil
 	}
 	all, err := k.revisions(ctx, in.Object)
@@ -25,6 +25,16 @@ func (k *carrier) withHistory(ctx context.Context, in plan.Input, p plan.Plan) (
 		return plan.Plan{}, err
 	}
 	return plan.Compute(in), nil
+}
+
+// staysBehind tells whether a unit that is behind is likely to be so when the plan has been carried out. One that has been
+// up to date so far, and is about to be written, is behind by this one release if the write fails: no history is needed.
+func staysBehind(o *federated.Object, s *plan.Step) bool {
+	if s.Behind == 0 || !s.Action.Writes() {
+		return s.Behind > 0
+	}
+	before, _ := o.Status.Unit(s.Unit)
+	return before.Code != "" || before.Behind > 0
 }
 
 // history is the object's releases as they will be told when the plan is recorded and what is too old is pruned, oldest

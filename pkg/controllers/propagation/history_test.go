@@ -119,3 +119,28 @@ func TestTheLookAfterAReleaseCountsNoOtherReleases(t *testing.T) {
 		}
 	}
 }
+
+// The history is read and computed with again only where it will be told of: for each release to units that are well it
+// would cost as much as the plan itself.
+func TestHistoryIsReadForUnitsThatStayBehind(t *testing.T) {
+	for name, c := range map[string]struct {
+		step   plan.Step
+		before federated.UnitStatus
+		want   bool
+	}{
+		"it is up to date":                        {plan.Step{Action: plan.Keep}, federated.UnitStatus{}, false},
+		"it is about to get the release":          {plan.Step{Action: plan.Update, Behind: 1}, federated.UnitStatus{}, false},
+		"it did not get the last one":             {plan.Step{Action: plan.Update, Behind: 1}, federated.UnitStatus{Code: plan.CodeUpdateFailed}, true},
+		"the mask has kept it, and admits it now": {plan.Step{Action: plan.Update, Behind: 1}, federated.UnitStatus{Behind: 3}, true},
+		"its member is away":                      {plan.Step{Action: plan.Wait, Behind: 1}, federated.UnitStatus{}, true},
+		"the mask keeps it":                       {plan.Step{Action: plan.Keep, Behind: 1}, federated.UnitStatus{}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.step.Unit, c.before.Name = "a", "a"
+			o := &federated.Object{Status: federated.Status{Units: []federated.UnitStatus{c.before}}}
+			if got := staysBehind(o, &c.step); got != c.want {
+				t.Errorf("%v, want %v", got, c.want)
+			}
+		})
+	}
+}
