@@ -76,8 +76,8 @@ build: ## Build bin/cellfed, bin/kubectl-cellfed and bin/cellfed-playground
 	@$(GOBUILD) -o $(BIN) $(COMMANDS) -- -ldflags '$(LDFLAGS)'
 
 .PHONY: tools
-tools: ## Build the kubectl that tests and the demo use
-	@$(GOBUILD) -o $(TOOLS) k8s.io/kubernetes/cmd/kubectl -- -ldflags '$(LDFLAGS)'
+tools: ## Build what tests and the demo use: kubectl, a KMS plugin
+	@$(GOBUILD) -o $(TOOLS) k8s.io/kubernetes/cmd/kubectl ./test/tools/kmsplugin -- -ldflags '$(LDFLAGS)'
 
 .PHONY: test
 test: ## Test everything, from pure tables to real members

@@ -58,6 +58,7 @@ var house = map[string]Floor{
 	"pkg/typewatch": Hands,
 	"pkg/storage":   Hands,
 	"pkg/host":      Hands,
+	"pkg/kms":       Hands,
 	"pkg/progress":  Hands,
 	"webhooks":      Hands,
 	"proxy":         Hands,
@@ -66,6 +67,7 @@ var house = map[string]Floor{
 	"pkg/apiserver":   Rooms,
 	"pkg/manager":     Rooms,
 	"pkg/cli":         Rooms,
+	"pkg/reencrypt":   Rooms,
 	"pkg/playground":  Rooms,
 
 	"cmd": Doors,
