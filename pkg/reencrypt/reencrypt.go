@@ -132,7 +132,7 @@ func (p *pass) run(ctx context.Context) error {
 			return err
 		})
 		if err != nil {
-			return fmt.Errorf("listing: %w", err)
+			return fmt.Errorf("listing: %w%s", err, causes(err))
 		}
 		if next == "" {
 			p.total = len(page.Items)
@@ -153,6 +153,19 @@ func (p *pass) run(ctx context.Context) error {
 		return fmt.Errorf("%d of %d objects could not be written, the first of them: %w", n, p.done.Load(), p.first)
 	}
 	return nil
+}
+
+// causes names what could not be read, which the API server tells beside its message.
+func causes(err error) string {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Details == nil {
+		return ""
+	}
+	text := ""
+	for _, c := range status.Status().Details.Causes {
+		text += fmt.Sprintf("; %s: %s", c.Field, c.Message)
+	}
+	return text
 }
 
 func (p *pass) page(ctx context.Context, items []unstructured.Unstructured) {
