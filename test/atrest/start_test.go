@@ -99,7 +99,9 @@ func TestNothingBecomesUnreadableOnTheWay(t *testing.T) {
 		allEncrypted(t, p, "k8s:enc:kms:v2:vault:", "")
 	})
 	live("another service", k.config("chest"), func(t *testing.T, p *harness.Plane) { encrypted(t, p, "another-service", "k8s:enc:kms:v2:chest:") })
-	live("the local key again", "", func(t *testing.T, p *harness.Plane) { encrypted(t, p, "the-local-key-again", "k8s:enc:secretbox:v1:local-") })
+	live("the local key again", "", func(t *testing.T, p *harness.Plane) {
+		encrypted(t, p, "the-local-key-again", "k8s:enc:secretbox:v1:local-")
+	})
 	newKey := ""
 	live("a new key that is not used yet", "", func(t *testing.T, p *harness.Plane) {
 		out, err := cellfed(t, "storage", "rotate-key", "--data-dir="+dir)
