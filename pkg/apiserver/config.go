@@ -72,6 +72,9 @@ type Config struct {
 	Bootstrap []func(ctx context.Context, loopback *rest.Config) error
 	// Parts start after that, all at once.
 	Parts []Part
+	// Candidate is one more of them: work that the servers of a plane share, who settle among themselves which one of
+	// them does it. Identity is this server's name, which no other server has at the same time.
+	Candidate func(ctx context.Context, loopback *rest.Config, identity string) error
 }
 
 func (c *Config) validate() error {

@@ -92,8 +92,12 @@ func run(ctx context.Context, cfg Config) (err error) {
 	}
 	renewals := &renewer{dir: dir, url: url, ips: ips, names: names}
 	klog.FromContext(ctx).Info("Starting", "dataDir", dir.Path(), "address", url, "kubeconfig", dir.Kubeconfig())
+	identity, err := dir.Identity()
+	if err != nil {
+		return err
+	}
 	p := &plane{
-		cfg: cfg, server: server, loopback: loopback, store: store, renewals: renewals,
+		cfg: cfg, identity: identity, server: server, loopback: loopback, store: store, renewals: renewals,
 		ready: &readiness{}, failed: make(chan error, 1),
 	}
 	return p.run(ctx)
@@ -107,6 +111,7 @@ func upstream(ctx context.Context) context.Context {
 // plane is an API server with the work that goes on beside it.
 type plane struct {
 	cfg      Config
+	identity string
 	server   *aggregatorapiserver.APIAggregator
 	loopback *rest.Config
 	store    *storage.Server
@@ -220,7 +225,13 @@ func (p *plane) start(ctx context.Context, group *sync.WaitGroup) error {
 	if err := bootstrap(ctx, p.cfg, p.loopback); err != nil {
 		return fmt.Errorf("bootstrapping: %w", err)
 	}
-	for _, part := range p.cfg.Parts {
+	parts := p.cfg.Parts
+	if p.cfg.Candidate != nil {
+		parts = append(parts[:len(parts):len(parts)], Part{Name: "controllers", Run: func(ctx context.Context, loopback *rest.Config) error {
+			return p.cfg.Candidate(ctx, loopback, p.identity)
+		}})
+	}
+	for _, part := range parts {
 		group.Go(func() {
 			if err := part.Run(ctx, rest.CopyConfig(p.loopback)); err != nil && ctx.Err() == nil {
 				p.fail(fmt.Errorf("running %s: %w", part.Name, err))
