@@ -55,6 +55,10 @@ type Config struct {
 	// Storage is the database as a URL. Empty is SQLite in the data directory.
 	Storage string
 
+	// ReplaceKeys has this server's certificate authorities and its key for tokens
+	// take the place of the plane's, which otherwise refuse it.
+	ReplaceKeys bool
+
 	// CRDs are installed, or brought up to date, before the plane is ready.
 	CRDs []*apiextensionsv1.CustomResourceDefinition
 	// Namespaces exist before the plane is ready, and cannot be deleted.

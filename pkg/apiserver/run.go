@@ -63,7 +63,7 @@ func run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	store, err := storage.Start(ctx, storage.Config{Endpoint: endpoint, SocketDir: sockets})
+	store, err := storage.Open(ctx, storage.Config{Endpoint: endpoint, SocketDir: sockets})
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,11 @@ func run(ctx context.Context, cfg Config) (err error) {
 	if err := switchFeatures(); err != nil {
 		return fmt.Errorf("setting feature gates: %w", err)
 	}
-	server, loopback, err := newServer(upstream(ctx), cfg, place{listener, keys, store.Endpoints()})
+	fingerprints, err := keys.Fingerprints()
+	if err != nil {
+		return err
+	}
+	server, loopback, err := newServer(upstream(ctx), cfg, place{listener, keys, fingerprints, store.Transport()})
 	if err != nil {
 		return err
 	}
@@ -97,7 +101,7 @@ func run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	p := &plane{
-		cfg: cfg, identity: identity, server: server, loopback: loopback, store: store, renewals: renewals,
+		cfg: cfg, identity: identity, fingerprints: fingerprints, server: server, loopback: loopback, store: store, renewals: renewals,
 		ready: &readiness{}, failed: make(chan error, 1),
 	}
 	return p.run(ctx)
@@ -112,11 +116,13 @@ func upstream(ctx context.Context) context.Context {
 type plane struct {
 	cfg      Config
 	identity string
-	server   *aggregatorapiserver.APIAggregator
-	loopback *rest.Config
-	store    *storage.Server
-	renewals *renewer
-	ready    *readiness
+	// fingerprints are of the keys that this server serves with.
+	fingerprints map[string]string
+	server       *aggregatorapiserver.APIAggregator
+	loopback     *rest.Config
+	store        storage.Store
+	renewals     *renewer
+	ready        *readiness
 	// failed gets the first reason why the plane cannot go on.
 	failed chan error
 }
@@ -222,7 +228,7 @@ func (p *plane) work(ctx context.Context, stopped <-chan error) (workErr, stopEr
 // start bootstraps, starts the parts, and tells when the plane is ready.
 func (p *plane) start(ctx context.Context, group *sync.WaitGroup) error {
 	begun := time.Now()
-	if err := bootstrap(ctx, p.cfg, p.loopback); err != nil {
+	if err := bootstrap(ctx, p.cfg, p.loopback, p.fingerprints); err != nil {
 		return fmt.Errorf("bootstrapping: %w", err)
 	}
 	parts := p.cfg.Parts
