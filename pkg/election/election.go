@@ -76,8 +76,16 @@ func term(ctx context.Context, config *rest.Config, opts Options, lead Lead) err
 		elector.Run(electing)
 		close(ended)
 	}()
+	waiting, seen := context.WithCancel(electing)
+	defer seen()
 	select {
 	case <-elected:
+		seen()
+	case <-vacancy(waiting, opts, lease.client):
+		// The elector would look only after its pause; a new one looks at once.
+		stop()
+		<-ended
+		return nil
 	case <-ctx.Done():
 		stop()
 		<-ended
@@ -141,9 +149,15 @@ func (o Options) lease(config *rest.Config) (*lock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a client: %w", err)
 	}
-	return newLock(&resourcelock.LeaseLock{
+	l := newLock(&resourcelock.LeaseLock{
 		LeaseMeta:  metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name},
 		Client:     client,
 		LockConfig: resourcelock.ResourceLockConfig{Identity: o.Identity},
-	}, o.RenewDeadline), nil
+	}, o.RenewDeadline)
+	// A watch lasts.
+	config.Timeout = 0
+	if l.client, err = coordinationclient.NewForConfig(config); err != nil {
+		return nil, fmt.Errorf("making a client: %w", err)
+	}
+	return l, nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
@@ -18,8 +19,9 @@ var errOver = errors.New("the lease was lost: a new term has to begin")
 // is open, and when the term is over.
 type lock struct {
 	resourcelock.Interface
-	fence *Fence
-	now   func() time.Time
+	client coordinationclient.LeasesGetter // for who waits
+	fence  *Fence
+	now    func() time.Time
 	// lost is closed when the lease turns out to be another's, or nobody's.
 	lost chan struct{}
 

@@ -96,7 +96,7 @@ func TestAValueIsRefusedAtItsPathWhen(t *testing.T) {
 		"the success threshold is nothing":    {"clusterHealthCheck: {successThreshold: 0}", "clusterHealthCheck.successThreshold: Invalid value"},
 		"a feature gate is unknown":           {"featureGates: {PlacementMaks: false}", "featureGates[PlacementMaks]: Unsupported value"},
 		"two servers would lead":              {"storage: etcd://a:2379\nleaderElection: {leaderElect: false}", "leaderElection.leaderElect: Forbidden"},
-		"a leader outlives its lease":         {"leaderElection: {leaseDuration: 10s}", "leaderElection.renewDeadline: Invalid value"},
+		"a leader outlives its lease":         {"leaderElection: {leaseDuration: 8s}", "leaderElection.renewDeadline: Invalid value"},
 		"a lease is in parts of seconds":      {"leaderElection: {leaseDuration: 15500ms}", "leaderElection.leaseDuration: Invalid value"},
 		"a leader has one attempt only":       {"leaderElection: {retryPeriod: 9s}", "leaderElection.retryPeriod: Invalid value"},
 		"a lease has no name of a Lease":      {"leaderElection: {resourceName: Cell_Fed}", "leaderElection.resourceName: Invalid value"},

@@ -21,9 +21,9 @@ const (
 	DefaultHealthTimeout    = 3 * time.Second
 	DefaultFailureThreshold = 3
 	DefaultSuccessThreshold = 1
-	DefaultLeaseDuration    = 15 * time.Second
-	DefaultRenewDeadline    = 10 * time.Second
-	DefaultRetryPeriod      = 2 * time.Second
+	DefaultLeaseDuration    = 12 * time.Second
+	DefaultRenewDeadline    = 8 * time.Second
+	DefaultRetryPeriod      = 1 * time.Second
 	DefaultLeaseName        = "cellfed"
 )
 

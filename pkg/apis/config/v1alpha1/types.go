@@ -83,19 +83,21 @@ type ClusterHealthCheckConfiguration struct {
 }
 
 // LeaderElectionConfiguration tunes which one of several servers on one database
-// runs the controllers. The words and defaults are those of Kubernetes.
+// runs the controllers. The words are those of Kubernetes; the times are shorter,
+// because a server that is waiting counts from when it has noticed the last sign
+// of life, which is up to 2.2 retry periods late, and looks again as late.
 type LeaderElectionConfiguration struct {
 	// LeaderElect says whether a server has to be elected before it runs
 	// controllers. Default: true, except with SQLite, which has one server only.
 	LeaderElect *bool `json:"leaderElect,omitempty"`
 	// LeaseDuration is how long others wait for a leader that is not heard of.
-	// Default: 15s.
+	// Default: 12s.
 	LeaseDuration *metav1.Duration `json:"leaseDuration,omitempty"`
 	// RenewDeadline is how long a leader that cannot renew its lease goes on; then
-	// it writes nothing any more. Default: 10s.
+	// it writes nothing any more. Default: 8s.
 	RenewDeadline *metav1.Duration `json:"renewDeadline,omitempty"`
 	// RetryPeriod is the pause between two attempts to get or renew the lease.
-	// Default: 2s.
+	// Default: 1s.
 	RetryPeriod *metav1.Duration `json:"retryPeriod,omitempty"`
 	// ResourceName is the name of the Lease in kube-federation-system. Default:
 	// cellfed.
