@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -13,8 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/registry/generic"
-	"k8s.io/apiserver/pkg/storage"
-	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
+	"k8s.io/apiserver/pkg/storage/value"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/kubernetes/pkg/apis/core"
@@ -34,42 +34,53 @@ const agreementTimeout = 15 * time.Second
 
 // checkAgreement refuses a server with other keys than the plane's before it serves anything. It reads the storage
 // itself: a server that has begun to serve has already told the plane's clients whom it trusts.
-func checkAgreement(ctx context.Context, cfg Config, stored generic.RESTOptionsGetter, mine map[string]string) error {
+func checkAgreement(ctx context.Context, cfg Config, at place, stored generic.RESTOptionsGetter) error {
 	ctx, cancel := context.WithTimeout(ctx, agreementTimeout)
 	defer cancel()
-	configMap := &core.ConfigMap{}
-	there, err := readStored(ctx, stored, "configmaps", configMap, func() runtime.Object { return &core.ConfigMapList{} })
+	configMap, secret := &core.ConfigMap{}, &core.Secret{}
+	configMaps, err := stored.GetRESTOptions(schema.GroupResource{Resource: "configmaps"}, configMap)
 	if err != nil {
-		return fmt.Errorf("reading the plane's fingerprints: %w", err)
+		return fmt.Errorf("finding the plane's fingerprints: %w", err)
 	}
-	if there && !cfg.ReplaceKeys {
-		if err := disagreement(configMap.Data, mine); err != nil {
+	secrets, err := stored.GetRESTOptions(schema.GroupResource{Resource: "secrets"}, secret)
+	if err != nil {
+		return fmt.Errorf("finding the plane's secrets: %w", err)
+	}
+	values, err := at.store.Read(ctx, agreementPath(configMaps), agreementPath(secrets))
+	if err != nil {
+		return err
+	}
+	if values[0] != nil && !cfg.ReplaceKeys {
+		if err := decodeStored(ctx, configMaps, values[0], configMap); err != nil {
+			return fmt.Errorf("reading the plane's fingerprints: %w", err)
+		}
+		if err := disagreement(configMap.Data, at.fingerprints); err != nil {
 			return err
 		}
 	}
-	if _, err := readStored(ctx, stored, "secrets", &core.Secret{}, func() runtime.Object { return &core.SecretList{} }); err != nil {
-		return fmt.Errorf("this server cannot read the secrets that are in the database; bring it the plane's keys with cellfed keys export and import: %w", err)
+	if values[1] != nil {
+		if err := decodeStored(ctx, secrets, values[1], secret); err != nil {
+			return fmt.Errorf("this server cannot read the secrets that are in the database; bring it the plane's keys with cellfed keys export and import: %w", err)
+		}
 	}
 	return nil
 }
 
-// readStored reads the object of the agreement from the storage, past the API. False if it is not there.
-func readStored(ctx context.Context, stored generic.RESTOptionsGetter, resource string, into runtime.Object, newList func() runtime.Object) (bool, error) {
-	options, err := stored.GetRESTOptions(schema.GroupResource{Resource: resource}, into)
-	if err != nil {
-		return false, err
+// agreementPath is where the storage has the object of the agreement.
+func agreementPath(of generic.RESTOptions) string {
+	return path.Join("/", of.StorageConfig.Prefix, of.ResourcePrefix, agreementNamespace, agreementName)
+}
+
+// decodeStored reads an object as the API server stores it.
+func decodeStored(ctx context.Context, of generic.RESTOptions, data []byte, into runtime.Object) error {
+	if t := of.StorageConfig.Transformer; t != nil {
+		plain, _, err := t.TransformFromStorage(ctx, data, value.DefaultContext(agreementPath(of)))
+		if err != nil {
+			return err
+		}
+		data = plain
 	}
-	prefix := "/" + strings.TrimPrefix(options.ResourcePrefix, "/")
-	store, destroy, err := factory.Create(*options.StorageConfig, into.DeepCopyObject, newList, prefix)
-	if err != nil {
-		return false, err
-	}
-	defer destroy()
-	err = store.Get(ctx, prefix+"/"+agreementNamespace+"/"+agreementName, storage.GetOptions{}, into)
-	if storage.IsNotFound(err) {
-		return false, nil
-	}
-	return err == nil, err
+	return runtime.DecodeInto(of.StorageConfig.Codec, data, into)
 }
 
 // disagreement tells which of a server's keys are not the plane's.

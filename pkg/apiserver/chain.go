@@ -120,7 +120,7 @@ func newServer(ctx context.Context, cfg Config, at place) (*aggregatorapiserver.
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := checkAgreement(ctx, cfg, c.native.Generic.RESTOptionsGetter, at.fingerprints); err != nil {
+	if err := checkAgreement(ctx, cfg, at, c.native.Generic.RESTOptionsGetter); err != nil {
 		return nil, nil, err
 	}
 	server, err := newChain(cfg, c)

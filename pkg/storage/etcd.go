@@ -168,6 +168,31 @@ func (t Transport) tls() (*tls.Config, error) {
 	return c, nil
 }
 
+// Read returns the values of keys, prefix and all, as they are stored, nil for a key that is not there: for who must
+// know something before an API server runs.
+func (t Transport) Read(ctx context.Context, keys ...string) ([][]byte, error) {
+	conf, err := t.tls()
+	if err != nil {
+		return nil, err
+	}
+	client, err := clientv3.New(clientv3.Config{Context: ctx, Endpoints: t.Endpoints, TLS: conf, Logger: zap.NewNop()})
+	if err != nil {
+		return nil, fmt.Errorf("reaching the storage: %w", err)
+	}
+	defer client.Close()
+	values := make([][]byte, len(keys))
+	for i, key := range keys {
+		resp, err := client.Get(ctx, key)
+		if err != nil {
+			return nil, fmt.Errorf("reading %s from the storage: %w", key, err)
+		}
+		if len(resp.Kvs) > 0 {
+			values[i] = resp.Kvs[0].Value
+		}
+	}
+	return values, nil
+}
+
 // preflightEtcd asks every member, and refuses what the plane would stumble over later. A member that does not answer
 // is no reason, as long as one does that has a quorum.
 func preflightEtcd(ctx context.Context, at Transport) error {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -17,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -186,23 +185,26 @@ func (p *pair) within(limit time.Duration, what string, holds func() error) time
 	}
 }
 
-// work makes the controllers do something that the API server does not do by itself: end a namespace.
+// work makes the controllers do something that the API server does not do by itself: put a role together from another.
 func (p *pair) work(name string, limit time.Duration) time.Duration {
 	p.Helper()
 	ctx := p.Context()
-	namespaces := p.any.CoreV1().Namespaces()
-	if _, err := namespaces.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
-		p.Fatal(err)
-	}
-	if err := namespaces.Delete(ctx, name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-		p.Fatal(err)
-	}
-	return p.within(limit, "controllers end a namespace", func() error {
-		_, err := namespaces.Get(ctx, name, metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
-			return nil
+	roles := p.any.RbacV1().ClusterRoles()
+	of := map[string]string{"probe": name}
+	for _, role := range []*rbacv1.ClusterRole{
+		{ObjectMeta: metav1.ObjectMeta{Name: name + "-part", Labels: of}, Rules: []rbacv1.PolicyRule{{Verbs: []string{"get"}, APIGroups: []string{""}, Resources: []string{"configmaps"}}}},
+		{ObjectMeta: metav1.ObjectMeta{Name: name}, AggregationRule: &rbacv1.AggregationRule{ClusterRoleSelectors: []metav1.LabelSelector{{MatchLabels: of}}}},
+	} {
+		if _, err := roles.Create(ctx, role, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+			p.Fatal(err)
 		}
-		return fmt.Errorf("it is still there: %w", err)
+	}
+	return p.within(limit, "controllers put a role together", func() error {
+		role, err := roles.Get(ctx, name, metav1.GetOptions{})
+		if err == nil && len(role.Rules) == 0 {
+			err = errors.New("it has no rules")
+		}
+		return err
 	})
 }
 
