@@ -29,8 +29,9 @@ import (
 type pair struct {
 	*testing.T
 	servers [2]*harness.Plane
-	// any is a client that knows both.
-	any kubernetes.Interface
+	// config is of a client that knows both, and any is one.
+	config *rest.Config
+	any    kubernetes.Interface
 }
 
 // startPair starts a server, hands its keys to another, and starts that.
@@ -41,10 +42,12 @@ func startPair(t *testing.T, url string) *pair {
 	p.servers[0] = harness.RunPlane(t, harness.PlaneOptions{DataDir: dirs[0], Args: []string{"--storage=" + url}})
 	handKeys(t, dirs[0], dirs[1])
 	p.servers[1] = harness.RunPlane(t, harness.PlaneOptions{DataDir: dirs[1], Args: []string{"--storage=" + url}})
-	config := p.servers[0].RestConfig()
-	config.Wrap(func(http.RoundTripper) http.RoundTripper { return p.either(config) })
+	first := p.servers[0].RestConfig()
+	both := p.either(first)
+	p.config = p.servers[0].RestConfig()
+	p.config.Wrap(func(http.RoundTripper) http.RoundTripper { return both })
 	var err error
-	if p.any, err = kubernetes.NewForConfig(config); err != nil {
+	if p.any, err = kubernetes.NewForConfig(p.config); err != nil {
 		t.Fatal(err)
 	}
 	return p
