@@ -215,7 +215,7 @@ func TestALeaderThatWasFrozenPastItsLeaseWritesNothing(t *testing.T) {
 			if len(before) == 0 || len(before) >= 2*federated || len(after) == 0 || successor == former {
 				t.Errorf("this proves nothing: %s made %d writes before it was frozen, %s %d afterwards", former, len(before), successor, len(after))
 			}
-			t.Logf("the leader was frozen after %d writes; its successor made %d after its return, it none", len(before), len(after))
+			t.Logf("the leader was frozen after %d writes; its successor made %d after its return, it %d", len(before), len(after), len(f.writes(former, thawed)))
 			f.leader() // one, and not two
 		}
 	})
