@@ -60,6 +60,7 @@ var house = map[string]Floor{
 	"pkg/host":      Hands,
 	"pkg/kms":       Hands,
 	"pkg/progress":  Hands,
+	"pkg/election":  Hands,
 	"webhooks":      Hands,
 	"proxy":         Hands,
 
