@@ -58,6 +58,7 @@ var house = map[string]Floor{
 	"pkg/typewatch": Hands,
 	"pkg/storage":   Hands,
 	"pkg/host":      Hands,
+	"pkg/progress":  Hands,
 	"webhooks":      Hands,
 	"proxy":         Hands,
 
