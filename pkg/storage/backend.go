@@ -13,12 +13,13 @@ import (
 // backend answers Kine. Each method returns the revision of the snapshot or
 // transaction that its answer comes from.
 type backend struct {
-	data    *database
-	writer  *writer
-	reader  *reader
-	hub     *hub
-	expirer *expirer
-	sweeper *sweeper
+	data     *database
+	writer   *writer
+	reader   *reader
+	hub      *hub
+	expirer  *expirer
+	sweeper  *sweeper
+	readOnly bool // then nothing runs in the background, and the writer refuses
 
 	background sync.WaitGroup // expirer and sweeper
 }
@@ -27,6 +28,9 @@ var _ server.Backend = (*backend)(nil)
 
 // Start begins to serve. ctx ends expiry and sweeping; the writer ends in close.
 func (b *backend) Start(ctx context.Context) error {
+	if b.readOnly {
+		return nil
+	}
 	b.expirer = newExpirer(b)
 	b.sweeper = newSweeper(b)
 	b.writer.wakeTTL = b.expirer.wake
@@ -197,7 +201,16 @@ func (b *backend) Compact(ctx context.Context, revision int64) (rev int64, err e
 }
 
 // CurrentRevision is the newest revision of which the watchers were told.
-func (b *backend) CurrentRevision(context.Context) (int64, error) { return b.hub.published(), nil }
+func (b *backend) CurrentRevision(ctx context.Context) (revision int64, err error) {
+	if !b.readOnly {
+		return b.hub.published(), nil
+	}
+	err = b.reader.look(ctx, func(s *snapshot) error {
+		revision = s.revision
+		return nil
+	})
+	return revision, wire(err)
+}
 
 // WaitForSyncTo has nothing to wait for: an answer comes after the watchers.
 func (b *backend) WaitForSyncTo(int64) {}

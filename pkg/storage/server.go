@@ -50,6 +50,10 @@ type Config struct {
 	// = the system's directory for temporary files, also if this one is too
 	// long for a socket's path.
 	SocketDir string
+	// ReadOnly opens a database that is there to read it, also beside the process
+	// that writes it: it is not locked, and every write and watch is refused with
+	// ErrReadOnly.
+	ReadOnly bool
 }
 
 // Server is a running storage.
@@ -72,6 +76,9 @@ type Server struct {
 // the start only: the server lives until Close, because it must outlive the API
 // server that writes to it.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
+	if cfg.ReadOnly {
+		return start(ctx, cfg, readOnlyScheme)
+	}
 	return start(ctx, cfg, Scheme)
 }
 

@@ -44,6 +44,7 @@ type change struct {
 // writer owns the writing connection. All writes pass through its goroutine,
 // so a compare and its put cannot be torn apart and revisions have no holes.
 type writer struct {
+	refuses  error           // what every write is answered, if set
 	ctx      context.Context // carries values only: a transaction is never interrupted half way
 	conn     *sql.Conn
 	hub      *hub
@@ -98,6 +99,9 @@ func newWriter(ctx context.Context, data *database) (*writer, error) {
 // the disk. Once accepted it is waited for even if ctx ends: it will be
 // written, and nobody should be told otherwise.
 func (w *writer) do(ctx context.Context, size int, apply func(*batch) error) error {
+	if w.refuses != nil {
+		return w.refuses
+	}
 	c := &change{ctx: ctx, size: size, apply: apply, done: make(chan error, 1)}
 	select {
 	case w.changes <- c:
