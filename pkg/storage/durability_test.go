@@ -172,9 +172,9 @@ func TestAcknowledgedMeansSyncedToTheDisk(t *testing.T) {
 		t.Run("parameter"+parameter, func(t *testing.T) {
 			s := serve(t, databaseIn(t.TempDir())+parameter)
 			got := make(chan int, 1)
-			err := s.backend.writer.do(t.Context(), 0, func(b *batch) error {
+			err := s.backend.writer.do(t.Context(), "", 0, func(b *batch) error {
 				var level int
-				err := b.w.conn.QueryRowContext(b.w.ctx, "PRAGMA synchronous").Scan(&level)
+				err := b.session.conn.QueryRowContext(b.ctx, "PRAGMA synchronous").Scan(&level)
 				got <- level
 				return err
 			})

@@ -99,8 +99,8 @@ func TestAReaderIsRefusedEveryWriteAndWatch(t *testing.T) {
 		"put":     func() error { _, err := c.Put(ctx, "/r/a", "2"); return err },
 		"compact": func() error { _, err := c.Compact(ctx, made.Header.Revision); return err },
 	} {
-		if err := write(); err == nil || !strings.Contains(err.Error(), ErrReadOnly.Error()) {
-			t.Errorf("%s: %v, want %q", name, err, ErrReadOnly)
+		if err := write(); err == nil || !strings.Contains(err.Error(), errReadOnly.Error()) {
+			t.Errorf("%s: %v, want %q", name, err, errReadOnly)
 		}
 	}
 	// The client tells no reason for the end of a watch; what counts is that it does not wait for ever.
@@ -118,8 +118,8 @@ func TestAReaderMakesNoDatabaseAndTakesNoStrangeOne(t *testing.T) {
 		says    string
 	}{
 		"none":              {func(*testing.T, string) {}, "no such file or directory"},
-		"a directory":       {func(t *testing.T, dir string) { _ = os.Mkdir(filepath.Join(dir, "state.db"), 0o700) }, "no regular file"},
-		"another program's": {func(t *testing.T, dir string) { execute(t, dir, "CREATE TABLE kine (id INTEGER)") }, "no database of a plane"},
+		"a directory":       {func(t *testing.T, dir string) { _ = os.Mkdir(filepath.Join(dir, "state.db"), 0o700) }, "it is a directory"},
+		"another program's": {func(t *testing.T, dir string) { execute(t, dir, "CREATE TABLE kine (id INTEGER)") }, "of another program"},
 		"a newer layout": {func(t *testing.T, dir string) {
 			damaged(t, dir, func(b []byte) []byte { return b })
 			execute(t, dir, "PRAGMA user_version=9")

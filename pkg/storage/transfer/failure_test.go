@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/cellfed/cellfed/test/harness/database"
 )
 
 // What makes the test binary a process that works on its own: what to do, from where, to where.
@@ -27,7 +29,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	os.Exit(database.Main(m))
 }
 
 // child restores or backs up, in a process of its own: this is its top.
@@ -72,42 +74,43 @@ func backedUp(t *testing.T, objects int) (file string, want map[string]string) {
 	return file, source.content(t)
 }
 
-func TestARestoreThatWasKilledIsRefusedByPlanesAndTakenUpByTheNext(t *testing.T) {
-	file, want := backedUp(t, 1000)
-	to, refused := sqliteIn(t.TempDir()), 0
-	for round := range 6 {
-		// In the first round early, in the others anywhere; each finds what the last one left.
-		lines := 1 + rand.IntN(2*len(want)*min(round, 1)+1)
-		killedAfter(t, command(t, "restore", file, to), lines)
-		target := serve(t, to)
-		err := refuseMarked(t.Context(), target.Client)
-		content := target.content(t)
-		target.close()
-		switch {
-		case err != nil && strings.Contains(err.Error(), "half restored"):
-			refused++
-		case err != nil:
-			t.Fatal(err)
-		case !cmp.Equal(want, content):
-			t.Fatalf("after %d steps the target counts as whole, with %d objects of %d", lines, len(content), len(want))
-		}
-		if err == nil {
-			to = sqliteIn(t.TempDir()) // it had ended
-		}
-	}
-	t.Logf("%d kills left an unfinished target", refused)
-	if refused == 0 {
-		t.Error("no kill came in the middle")
-	}
-	if _, err := Restore(t.Context(), file, to, silent{}); err != nil {
-		t.Fatal(err)
-	}
-	target := serve(t, to)
-	if diff := cmp.Diff(want, target.content(t)); diff != "" {
-		t.Errorf("after all that:\n%s", diff)
-	}
-	if err := refuseMarked(t.Context(), target.Client); err != nil {
-		t.Error(err)
+func TestAKilledRestoreIsRefusedByPlanesAndTakenUp(t *testing.T) {
+	file, want := backedUp(t, 300)
+	for name, backend := range backends {
+		t.Run(name, func(t *testing.T) {
+			to, refused := backend(t), 0
+			for round := range 5 {
+				// In the first round early, in the others anywhere; each finds what the last one left.
+				lines := 1 + rand.IntN(2*len(want)*min(round, 1)+1)
+				killedAfter(t, command(t, "restore", file, to), lines)
+				target := serve(t, to)
+				err := RefuseUnfinished(t.Context(), target.Endpoints())
+				content := target.content(t)
+				target.close()
+				switch {
+				case err != nil && strings.Contains(err.Error(), "half restored"):
+					refused++
+				case err != nil:
+					t.Fatal(err)
+				case !cmp.Equal(want, content):
+					t.Fatalf("after %d steps the target counts as whole, with %d objects of %d", lines, len(content), len(want))
+				default:
+					to = backend(t) // it had ended
+				}
+			}
+			t.Logf("%d kills left an unfinished target", refused)
+			if refused == 0 {
+				t.Error("no kill came in the middle")
+			}
+			if _, err := Restore(t.Context(), file, to, silent{}); err != nil {
+				t.Fatal(err)
+			}
+			target := serve(t, to)
+			target.mustBe(t, want)
+			if err := RefuseUnfinished(t.Context(), target.Endpoints()); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

@@ -10,12 +10,14 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/grpclog"
 
 	"github.com/cellfed/cellfed/pkg/storage"
@@ -28,9 +30,6 @@ type silent struct{}
 
 func (silent) Set(string, int, int, string) {}
 func (silent) Printf(string, ...any)        {}
-
-// sqliteIn gives the endpoint of a SQLite database in a directory.
-func sqliteIn(dir string) string { return "sqlite://" + filepath.Join(dir, "state.db") }
 
 // opened is a database that this process serves until the test ends, or until it is closed.
 type opened struct {
@@ -60,9 +59,18 @@ func (o opened) create(t *testing.T, key, value string, options ...clientv3.OpOp
 	t.Helper()
 	done, err := o.Txn(t.Context()).If(clientv3.Compare(clientv3.ModRevision(key), "=", 0)).Then(clientv3.OpPut(key, value, options...)).Commit()
 	if err != nil || !done.Succeeded {
-		t.Fatalf("creating %q: %v, %v", key, done, err)
+		t.Errorf("creating %q: %v, %v", key, done, err)
+		return 0
 	}
 	return done.Header.Revision
+}
+
+func (o opened) remove(t *testing.T, key string) {
+	t.Helper()
+	r := restorer{target: &store{client: o.Client}}
+	if err := r.drop(t.Context(), key); err != nil {
+		t.Error(err)
+	}
 }
 
 // content is all that is stored, by key.
@@ -84,12 +92,17 @@ func (o opened) content(t *testing.T) map[string]string {
 // fill writes objects of many kinds: empty and large ones, any bytes, keys that sort oddly.
 func (o opened) fill(t *testing.T, objects int) {
 	t.Helper()
-	random := rand.NewChaCha8([32]byte{1})
+	var group errgroup.Group
+	group.SetLimit(32)
 	for n := range objects {
-		value := make([]byte, rand.New(random).IntN(3000))
-		_, _ = random.Read(value)
-		o.create(t, fmt.Sprintf("/registry/configmaps/ns-%d/object-%d", n%7, n), string(value))
+		group.Go(func() error {
+			value := make([]byte, 2*n)
+			_, _ = rand.NewChaCha8([32]byte{byte(n), byte(n >> 8)}).Read(value)
+			o.create(t, fmt.Sprintf("/registry/configmaps/ns-%d/object-%d", n%7, n), string(value))
+			return nil
+		})
 	}
+	_ = group.Wait()
 	o.create(t, "/registry/empty", "")
 	o.create(t, "/registry/large", strings.Repeat("large", 700_000))
 	for _, name := range []string{" view", "view ", "View", "é", "e\u0301", "\U0001f600", "\x7f", "a%2fb", "a", "a\x00", "a\x00b"} {
@@ -102,109 +115,140 @@ func (o opened) fill(t *testing.T, objects int) {
 	o.create(t, "/registry/events/default/a", "an event", clientv3.WithLease(lease.ID))
 }
 
-func TestAllObjectsTravelToTheByte(t *testing.T) {
-	routes := map[string]func(t *testing.T, from, to string) (Summary, error){
-		"through a file": func(t *testing.T, from, to string) (Summary, error) {
-			file := filepath.Join(t.TempDir(), "backup")
-			if _, err := Backup(t.Context(), from, file, silent{}); err != nil {
-				return Summary{}, err
-			}
-			if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
-				t.Errorf("the file: %v, %v", info, err)
-			}
-			return Restore(t.Context(), file, to, silent{})
-		},
-		"directly": func(t *testing.T, from, to string) (Summary, error) { return Copy(t.Context(), from, to, silent{}) },
+func throughAFile(t *testing.T, from, to string) (Summary, error) {
+	file := filepath.Join(t.TempDir(), "backup")
+	if _, err := Backup(t.Context(), from, file, silent{}); err != nil {
+		return Summary{}, err
 	}
-	for name, carry := range routes {
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file: %v, %v", info, err)
+	}
+	return Restore(t.Context(), file, to, silent{})
+}
+
+func directly(t *testing.T, from, to string) (Summary, error) {
+	return Copy(t.Context(), from, to, silent{})
+}
+
+func TestAllObjectsTravelToTheByte(t *testing.T) {
+	for name, carry := range map[string]func(t *testing.T, from, to string) (Summary, error){"through a file": throughAFile, "directly": directly} {
+		for _, route := range routes {
+			t.Run(route.from+" to "+route.to+" "+name, func(t *testing.T) {
+				from, to := backends[route.from](t), backends[route.to](t)
+				source := serve(t, from)
+				source.fill(t, 500)
+				source.create(t, "/elsewhere", "not an API server's")
+				want := source.content(t)
+				summary, err := carry(t, from, to)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if summary.Objects != len(want) || summary.Revision <= summary.Source {
+					t.Errorf("summary %+v: want %d objects and a revision above the source's", summary, len(want))
+				}
+				serve(t, to).mustBe(t, want)
+			})
+		}
+	}
+}
+
+// mustBe compares a restored database with what was backed up.
+func (o opened) mustBe(t *testing.T, want map[string]string) {
+	t.Helper()
+	if diff := cmp.Diff(want, o.content(t)); diff != "" {
+		t.Errorf("source and target differ:\n%s", diff)
+	}
+	if got, err := o.Get(t.Context(), "/registry/events/default/a"); err != nil || len(got.Kvs) != 1 || got.Kvs[0].Lease == 0 {
+		t.Errorf("an object that expires: %v, %v", got, err)
+	}
+	if got, err := o.Get(t.Context(), "/cellfed/", clientv3.WithRange("/cellfed0"), clientv3.WithCountOnly()); err != nil || got.Count != 0 {
+		t.Errorf("%v keys of the restore were left, %v", got, err)
+	}
+	if got, err := o.Get(t.Context(), "/elsewhere"); err != nil || len(got.Kvs) != 0 {
+		t.Errorf("what is no API server's: %v, %v", got, err)
+	}
+}
+
+func TestABackupIsOneRevisionOfADatabaseThatIsWritten(t *testing.T) {
+	for name, backend := range backends {
 		t.Run(name, func(t *testing.T) {
-			from, to := sqliteIn(t.TempDir()), sqliteIn(t.TempDir())
+			from, to := backend(t), sqliteIn(t.TempDir())
 			source := serve(t, from)
-			source.fill(t, 1500)
-			source.create(t, "/elsewhere", "not an API server's")
-			want := source.content(t)
-			summary, err := carry(t, from, to)
+			// Pairs that are always written one after the other: only the newest may be a first half without its second.
+			ctx, stop := context.WithCancel(t.Context())
+			var writing sync.WaitGroup
+			var written atomic.Int64
+			writing.Go(func() {
+				for ; ctx.Err() == nil; written.Add(1) {
+					source.create(t, fmt.Sprintf("/registry/b/%08d", written.Load()), "")
+					source.create(t, fmt.Sprintf("/registry/a/%08d", written.Load()), "")
+				}
+			})
+			for written.Load() < 100 {
+				time.Sleep(time.Millisecond)
+			}
+			file := filepath.Join(t.TempDir(), "backup")
+			summary, err := Backup(t.Context(), from, file, silent{})
+			for before := written.Load(); err == nil && written.Load() < before+10; {
+				time.Sleep(time.Millisecond) // it is still being written
+			}
+			stop()
+			writing.Wait()
 			if err != nil {
 				t.Fatal(err)
 			}
-			target := serve(t, to)
-			if diff := cmp.Diff(want, target.content(t)); diff != "" {
-				t.Errorf("source and target differ:\n%s", diff)
+			if _, err := Restore(t.Context(), file, to, silent{}); err != nil {
+				t.Fatal(err)
 			}
-			if summary.Objects != len(want) || summary.Revision <= summary.Source {
-				t.Errorf("summary %+v: want %d objects and a revision above the source's", summary, len(want))
+			halves := map[string]int{}
+			for key := range serve(t, to).content(t) {
+				halves[key[len(prefix):][:1]]++
 			}
-			if got, err := target.Get(t.Context(), "/registry/events/default/a"); err != nil || got.Kvs[0].Lease != 3600 {
-				t.Errorf("an object that expires: %v, %v", got, err)
-			}
-			if got, err := target.Get(t.Context(), "/", clientv3.WithRange("0"), clientv3.WithCountOnly()); err != nil || got.Count != int64(len(want))+1 {
-				t.Errorf("with the health key there are %v, %v: something else was left", got, err)
-			}
-			if err := refuseMarked(t.Context(), target.Client); err != nil {
-				t.Error(err)
+			if second, first := halves["a"], halves["b"]; first-second > 1 || second > first || first < 100 || first >= int(written.Load()) {
+				t.Errorf("%+v: %d first halves and %d second ones of %d: not one revision, or nothing was written meanwhile", summary, first, second, written.Load())
 			}
 		})
 	}
 }
 
-func TestABackupIsOneRevisionOfADatabaseThatIsWritten(t *testing.T) {
-	from, to := sqliteIn(t.TempDir()), sqliteIn(t.TempDir())
-	source := serve(t, from)
-	// Pairs that are always written one after the other: a first half without its second must be the newest.
-	ctx, stop := context.WithCancel(t.Context())
-	var writing sync.WaitGroup
-	var written int
-	writing.Go(func() {
-		for ; ctx.Err() == nil; written++ {
-			source.create(t, fmt.Sprintf("/registry/b/%08d", written), "")
-			source.create(t, fmt.Sprintf("/registry/a/%08d", written), "")
-		}
-	})
-	time.Sleep(500 * time.Millisecond)
-	file := filepath.Join(t.TempDir(), "backup")
-	summary, err := Backup(t.Context(), from, file, silent{})
-	stop()
-	writing.Wait()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Restore(t.Context(), file, to, silent{}); err != nil {
-		t.Fatal(err)
-	}
-	halves := map[string]int{}
-	for key := range serve(t, to).content(t) {
-		halves[key[len("/registry/"):][:1]]++
-	}
-	if second, first := halves["a"], halves["b"]; first-second > 1 || second > first || first == 0 || first == written {
-		t.Errorf("%+v: %d first halves and %d second ones of %d: not one revision, or nothing was written meanwhile", summary, first, second, written)
+func TestOldRevisionsOfTheSourceAreToldToListAnew(t *testing.T) {
+	for name, backend := range backends {
+		t.Run(name, func(t *testing.T) {
+			from, to := sqliteIn(t.TempDir()), backend(t)
+			source := serve(t, from)
+			at := source.create(t, "/registry/gone", "x")
+			source.create(t, "/registry/kept", "x")
+			source.remove(t, "/registry/gone")
+			source.rewrite(t, "/registry/kept", 2000)
+			summary, err := Copy(t.Context(), from, to, silent{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%+v", summary)
+			target := serve(t, to)
+			for name, revision := range map[string]int64{"of a watcher that never saw the deletion": at + 1, "the newest": summary.Source} {
+				answer := <-target.Watch(t.Context(), prefix, clientv3.WithPrefix(), clientv3.WithRev(revision))
+				if !errors.Is(answer.Err(), rpctypes.ErrCompacted) {
+					t.Errorf("a watch from revision %d, %s: %v, want that it is compacted", revision, name, answer)
+				}
+			}
+		})
 	}
 }
 
-func TestOldRevisionsOfTheSourceAreToldToListAnew(t *testing.T) {
-	from, to := sqliteIn(t.TempDir()), sqliteIn(t.TempDir())
-	source := serve(t, from)
-	source.create(t, "/registry/kept", "x")
-	at := source.create(t, "/registry/gone", "x")
-	for range 3000 {
-		if _, err := source.Put(t.Context(), "/registry/kept", "x"); err != nil {
-			t.Fatal(err)
-		}
+// rewrite writes a key many times.
+func (o opened) rewrite(t *testing.T, key string, times int) {
+	t.Helper()
+	var group errgroup.Group
+	group.SetLimit(64)
+	for range times {
+		group.Go(func() error {
+			_, err := o.Put(t.Context(), key, "x")
+			return err
+		})
 	}
-	if _, err := source.Txn(t.Context()).If(clientv3.Compare(clientv3.ModRevision("/registry/gone"), "=", at)).
-		Then(clientv3.OpDelete("/registry/gone")).Else(clientv3.OpGet("/registry/gone")).Commit(); err != nil {
+	if err := group.Wait(); err != nil {
 		t.Fatal(err)
-	}
-	summary, err := Copy(t.Context(), from, to, silent{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("%+v", summary)
-	target := serve(t, to)
-	for name, revision := range map[string]int64{"of a watcher that never saw the deletion": at + 1, "the newest": summary.Source} {
-		answer := <-target.Watch(t.Context(), prefix, clientv3.WithPrefix(), clientv3.WithRev(revision))
-		if !errors.Is(answer.Err(), rpctypes.ErrCompacted) {
-			t.Errorf("a watch from revision %d, %s: %v, want that it is compacted", revision, name, answer)
-		}
 	}
 }
 
@@ -241,12 +285,8 @@ func TestWhatIsWrittenToTheTargetMeanwhileIsNoticed(t *testing.T) {
 		"another at a key before": {func(t *testing.T, o opened) {
 			_, _ = o.Put(t.Context(), "/registry/configmaps/ns-0/object-0", "x")
 		}, "differs from the backup"},
-		"an object less": {func(t *testing.T, o opened) {
-			got, _ := o.Get(t.Context(), "/registry/empty")
-			_, _ = o.Txn(t.Context()).If(clientv3.Compare(clientv3.ModRevision("/registry/empty"), "=", got.Kvs[0].ModRevision)).
-				Then(clientv3.OpDelete("/registry/empty")).Else(clientv3.OpGet("/registry/empty")).Commit()
-		}, "is missing"},
-		"nothing": {func(*testing.T, opened) {}, ""},
+		"an object less": {func(t *testing.T, o opened) { o.remove(t, "/registry/empty") }, "is missing"},
+		"nothing":        {func(*testing.T, opened) {}, ""},
 	}
 	dir := t.TempDir()
 	source, file := serve(t, sqliteIn(dir)), filepath.Join(dir, "backup")
