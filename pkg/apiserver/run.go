@@ -19,6 +19,7 @@ import (
 	_ "github.com/cellfed/cellfed/pkg/apiserver/etcdlog" // see its comment
 	"github.com/cellfed/cellfed/pkg/host"
 	"github.com/cellfed/cellfed/pkg/storage"
+	"github.com/cellfed/cellfed/pkg/storage/transfer"
 )
 
 // How long each stage of an orderly end may take; the sum stays below the five
@@ -72,6 +73,9 @@ func run(ctx context.Context, cfg Config) (err error) {
 		defer cancel()
 		err = errors.Join(err, store.Close(closing))
 	}()
+	if err := transfer.RefuseUnfinished(ctx, store.Endpoints()); err != nil {
+		return fmt.Errorf("looking at the database: %w", err)
+	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(cfg.BindAddress.String(), strconv.Itoa(cfg.SecurePort)))
 	if err != nil {
 		return fmt.Errorf("opening the secure port: %w", err)
