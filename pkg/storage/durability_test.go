@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	harness "github.com/cellfed/cellfed/test/harness/database"
 )
 
 // kills is how often the durability test kills: go test -run Kill -args -kills=1000
@@ -29,7 +31,7 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
-	os.Exit(m.Run())
+	os.Exit(harness.Main(m))
 }
 
 // writeUntilKilled writes from several clients and says on standard output what
@@ -114,21 +116,22 @@ func killed(t *testing.T, endpoint string, acks map[string]acknowledged) {
 }
 
 func TestNothingAcknowledgedIsLostWhenTheProcessIsKilled(t *testing.T) {
-	endpoint := databaseIn(t.TempDir())
-	acks := map[string]acknowledged{}
-	rounds := 0
-	// A busy machine says less between two kills: then there are more of them.
-	for ; rounds < *kills || len(acks) < 10**kills && rounds < 5**kills; rounds++ {
-		killed(t, endpoint, acks)
-		verify(t, endpoint, acks)
-		if t.Failed() {
-			return
+	onSQL(t, func(t *testing.T, endpoint string) {
+		acks := map[string]acknowledged{}
+		rounds := 0
+		// A busy machine says less between two kills: then there are more of them.
+		for ; rounds < *kills || len(acks) < 10**kills && rounds < 5**kills; rounds++ {
+			killed(t, endpoint, acks)
+			verify(t, endpoint, acks)
+			if t.Failed() {
+				return
+			}
 		}
-	}
-	t.Logf("%d acknowledged keys after %d kills", len(acks), rounds)
-	if len(acks) < 10**kills {
-		t.Errorf("only %d keys were acknowledged: the test proves little", len(acks))
-	}
+		t.Logf("%d acknowledged keys after %d kills", len(acks), rounds)
+		if len(acks) < 10**kills {
+			t.Errorf("only %d keys were acknowledged: the test proves little", len(acks))
+		}
+	})
 }
 
 // verify looks for every acknowledged write, and for holes in the revisions.
