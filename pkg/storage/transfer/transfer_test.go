@@ -104,7 +104,7 @@ func (o opened) fill(t *testing.T, objects int) {
 	}
 	_ = group.Wait()
 	o.create(t, "/registry/empty", "")
-	o.create(t, "/registry/large", strings.Repeat("large", 700_000))
+	o.create(t, "/registry/large", strings.Repeat("large", 280_000))
 	for _, name := range []string{" view", "view ", "View", "é", "e\u0301", "\U0001f600", "\x7f", "a%2fb", "a", "a\x00", "a\x00b"} {
 		o.create(t, "/registry/clusterroles/"+name, name)
 	}
