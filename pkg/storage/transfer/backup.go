@@ -101,7 +101,7 @@ func snapshot(ctx context.Context, from string, file *os.File, progress Progress
 }
 
 func (s *store) writeTo(ctx context.Context, out io.Writer, progress Progress) error {
-	if err := refuseMarked(ctx, s.client); err != nil {
+	if err := s.refuseMarked(ctx); err != nil {
 		return err
 	}
 	// One revision, asked for first: the first page of a list need not be as new as its header says.
@@ -109,16 +109,16 @@ func (s *store) writeTo(ctx context.Context, out io.Writer, progress Progress) e
 	if err != nil {
 		return err
 	}
-	total, err := count(ctx, s.client, revision)
+	total, err := s.count(ctx, revision)
 	if err != nil {
 		return err
 	}
-	w, err := newFileWriter(out, header{Revision: revision, Taken: time.Now().UTC().Truncate(time.Second), Program: "cellfed " + version.String()})
+	w, err := newFileWriter(out, header{Revision: revision, Prefix: s.prefix, Taken: time.Now().UTC().Truncate(time.Second), Program: "cellfed " + version.String()})
 	if err != nil {
 		return err
 	}
 	begun, leases := time.Now(), &leases{client: s.client, left: map[int64]int64{}}
-	for kv, err := range walk(ctx, s.client, revision) {
+	for kv, err := range s.walk(ctx, revision) {
 		if err != nil {
 			return err
 		}

@@ -27,13 +27,13 @@ func onEtcd(t *testing.T) opened {
 func TestObjectsTravelToEtcdAndBack(t *testing.T) {
 	file, want := backedUp(t, 500)
 	etcd := onEtcd(t)
-	r := &restorer{file: read(t, file), target: &store{client: etcd.Client}, progress: silent{}, leases: map[int64]*grant{}}
+	r := &restorer{file: read(t, file), target: on(etcd.Client), progress: silent{}, leases: map[int64]*grant{}}
 	if err := r.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("%+v", r.summary)
 	etcd.mustBe(t, want)
-	if answer := <-etcd.Watch(t.Context(), prefix, clientv3.WithPrefix(), clientv3.WithRev(r.file.header.Revision)); answer.Err() != rpctypes.ErrCompacted {
+	if answer := <-etcd.Watch(t.Context(), registry+"/", clientv3.WithPrefix(), clientv3.WithRev(r.file.header.Revision)); answer.Err() != rpctypes.ErrCompacted {
 		t.Errorf("a watch from the source's revision: %v", answer.Err())
 	}
 
@@ -49,7 +49,7 @@ func TestObjectsTravelToEtcdAndBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := (&store{client: etcd.Client}).writeTo(t.Context(), out, silent{}); err != nil {
+	if err := on(etcd.Client).writeTo(t.Context(), out, silent{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := out.Close(); err != nil {
@@ -84,7 +84,7 @@ func BenchmarkRaise(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			return &store{client: c}
+			return on(c)
 		},
 	} {
 		b.Run(name, func(b *testing.B) {

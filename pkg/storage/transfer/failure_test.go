@@ -215,7 +215,7 @@ func TestADamagedFileIsRefusedBeforeAnythingIsWritten(t *testing.T) {
 func TestAHalfRestoredDatabaseIsNotBackedUp(t *testing.T) {
 	dir := t.TempDir()
 	source := serve(t, sqliteIn(dir))
-	r := &restorer{target: &store{client: source.Client}}
+	r := &restorer{target: on(source.Client)}
 	if _, err := r.claim(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +226,7 @@ func TestAHalfRestoredDatabaseIsNotBackedUp(t *testing.T) {
 
 func TestOfTwoRestoresAtOnceTheFirstFails(t *testing.T) {
 	target := serve(t, sqliteIn(t.TempDir()))
-	first, second := &restorer{target: &store{client: target.Client}}, &restorer{target: &store{client: target.Client}}
+	first, second := &restorer{target: on(target.Client)}, &restorer{target: on(target.Client)}
 	if unfinished, err := first.claim(t.Context()); err != nil || unfinished {
 		t.Fatal(unfinished, err)
 	}

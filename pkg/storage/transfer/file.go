@@ -36,8 +36,11 @@ const (
 // header says where a file's objects come from.
 type header struct {
 	// Revision of the source at which they were read.
-	Revision int64     `json:"revision"`
-	Taken    time.Time `json:"taken"`
+	Revision int64 `json:"revision"`
+	// Prefix of all keys. It cannot be another one at the target: what is encrypted
+	// is bound to its whole key.
+	Prefix string    `json:"prefix"`
+	Taken  time.Time `json:"taken"`
 	// Program that wrote the file.
 	Program string `json:"program"`
 }
@@ -121,8 +124,8 @@ func openFile(in io.ReaderAt, size int64) (*fileReader, error) {
 		switch {
 		case err != nil:
 			return nil, err
-		case !within(r.key):
-			return nil, fmt.Errorf("the file holds key %q, which is no API server's", r.key)
+		case !space{f.header.Prefix}.contains(string(r.key)):
+			return nil, fmt.Errorf("the file holds key %q, which does not begin with %s/", r.key, f.header.Prefix)
 		}
 		f.records++
 	}
@@ -245,5 +248,3 @@ func parseRecord(b []byte) (record, error) {
 	r.value = b
 	return r, nil
 }
-
-func within(key []byte) bool { return string(key) >= prefix && string(key) < end }

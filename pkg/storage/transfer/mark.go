@@ -12,9 +12,9 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// markKey is there from before the first write of a restore until after its
-// last check. It lies outside of what an API server reads.
-const markKey = "/cellfed/unfinished-restore"
+// markName is of the key that is there from before the first write of a restore
+// until after its last check.
+const markName = "unfinished"
 
 // mark is its value.
 type mark struct {
@@ -35,11 +35,11 @@ func RefuseUnfinished(ctx context.Context, endpoints []string) error {
 		return err
 	}
 	defer c.Close() //nolint:errcheck // it only read
-	return refuseMarked(ctx, c)
+	return (&store{client: c, space: space{registry}}).refuseMarked(ctx)
 }
 
-func refuseMarked(ctx context.Context, c *clientv3.Client) error {
-	m, _, err := readMark(ctx, c)
+func (s *store) refuseMarked(ctx context.Context) error {
+	m, _, err := s.readMark(ctx)
 	if err != nil || m == nil {
 		return err
 	}
@@ -48,8 +48,8 @@ func refuseMarked(ctx context.Context, c *clientv3.Client) error {
 }
 
 // readMark gives the mark, nil if there is none, and its revision.
-func readMark(ctx context.Context, c *clientv3.Client) (*mark, int64, error) {
-	got, err := c.Get(ctx, markKey)
+func (s *store) readMark(ctx context.Context) (*mark, int64, error) {
+	got, err := s.client.Get(ctx, s.own(markName))
 	if err != nil {
 		return nil, 0, fmt.Errorf("looking for an unfinished restore: %w", err)
 	}
@@ -64,8 +64,8 @@ func readMark(ctx context.Context, c *clientv3.Client) (*mark, int64, error) {
 // claim marks the target as this restore's. A target with objects is refused,
 // unless an earlier restore left them: then they may be cleared.
 func (r *restorer) claim(ctx context.Context) (clear bool, err error) {
-	c := r.target.client
-	before, at, err := readMark(ctx, c)
+	c, key := r.target.client, r.target.own(markName)
+	before, at, err := r.target.readMark(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -79,9 +79,9 @@ func (r *restorer) claim(ctx context.Context) (clear bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	txn := c.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(markKey), "=", at)).Then(clientv3.OpPut(markKey, string(value)))
+	txn := c.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", at)).Then(clientv3.OpPut(key, string(value)))
 	if at > 0 {
-		txn = txn.Else(clientv3.OpGet(markKey)) // the shape of an API server's update, which every backend knows
+		txn = txn.Else(clientv3.OpGet(key)) // the shape of an API server's update, which every backend knows
 	}
 	done, err := txn.Commit()
 	switch {
@@ -94,13 +94,18 @@ func (r *restorer) claim(ctx context.Context) (clear bool, err error) {
 	return before != nil, nil
 }
 
+// few keys are enough to meet an object: what is none is the health key, since
+// without a mark there is nothing of this package.
+const few = 2
+
 func (r *restorer) refuseObjects(ctx context.Context) error {
-	got, err := r.target.client.Get(ctx, prefix, clientv3.WithRange(end), clientv3.WithLimit(2), clientv3.WithKeysOnly())
+	first, behind := r.target.all()
+	got, err := r.target.client.Get(ctx, first, clientv3.WithRange(behind), clientv3.WithLimit(few), clientv3.WithKeysOnly())
 	if err != nil {
 		return fmt.Errorf("looking whether the target is empty: %w", err)
 	}
 	for _, kv := range got.Kvs {
-		if string(kv.Key) != healthKey {
+		if !r.target.foreign(string(kv.Key)) {
 			return ErrNotEmpty
 		}
 	}
@@ -109,8 +114,9 @@ func (r *restorer) refuseObjects(ctx context.Context) error {
 
 // release takes the mark off: the target is what the file is.
 func (r *restorer) release(ctx context.Context) error {
-	done, err := r.target.client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(markKey), "=", r.marked)).
-		Then(clientv3.OpDelete(markKey)).Else(clientv3.OpGet(markKey)).Commit()
+	key := r.target.own(markName)
+	done, err := r.target.client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", r.marked)).
+		Then(clientv3.OpDelete(key)).Else(clientv3.OpGet(key)).Commit()
 	switch {
 	case err != nil:
 		return fmt.Errorf("taking the mark off the target: %w", err)

@@ -61,7 +61,7 @@ func (r *restorer) raiseByWrites(ctx context.Context, from, to int64) error {
 	var next, done atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	for n := range min(raisers, need) {
-		key := fmt.Sprintf("/cellfed/raise/%d", n)
+		key := r.target.own(fmt.Sprintf("raise/%d", n))
 		group.Go(func() error {
 			for next.Add(1) <= need {
 				put, err := r.target.client.Put(ctx, key, "")

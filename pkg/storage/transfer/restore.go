@@ -80,6 +80,9 @@ func restore(ctx context.Context, file *fileReader, to string, progress Progress
 }
 
 func (r *restorer) run(ctx context.Context) error {
+	if ours, theirs := r.file.header.Prefix, r.target.prefix; ours != theirs {
+		return fmt.Errorf("the backup's keys begin with %s and the target's with %s: what is encrypted is bound to its key and could not be read", ours, theirs)
+	}
 	unfinished, err := r.claim(ctx)
 	if err != nil {
 		return err
@@ -118,7 +121,7 @@ func (r *restorer) clear(ctx context.Context) error {
 	var done atomic.Int64
 	group, each := errgroup.WithContext(ctx)
 	group.SetLimit(writers)
-	for kv, err := range walk(ctx, r.target.client, revision) {
+	for kv, err := range r.target.walk(ctx, revision) {
 		if err != nil {
 			return errors.Join(err, group.Wait())
 		}
@@ -131,7 +134,19 @@ func (r *restorer) clear(ctx context.Context) error {
 			return nil
 		})
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	left, err := r.target.client.Get(ctx, r.target.own("raise/"), clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	if err != nil {
+		return fmt.Errorf("clearing the target: %w", err)
+	}
+	for _, kv := range left.Kvs {
+		if err := r.drop(ctx, string(kv.Key)); err != nil {
+			return fmt.Errorf("deleting %s: %w", kv.Key, err)
+		}
+	}
+	return nil
 }
 
 // write creates the file's objects, many at a time.
@@ -201,7 +216,7 @@ func (r *restorer) create(ctx context.Context, record record, lease clientv3.Lea
 
 // compare reads the target and the file side by side, key by key.
 func (r *restorer) compare(ctx context.Context, revision int64) error {
-	next, stop := iter.Pull2(walk(ctx, r.target.client, revision))
+	next, stop := iter.Pull2(r.target.walk(ctx, revision))
 	defer stop()
 	there, err, more := next()
 	begun, done := time.Now(), int64(0)

@@ -33,12 +33,13 @@ type record struct {
 
 // walk gives everything that an API server stored, in order, as it was at a
 // revision. It ends with an error unless it gave all of it.
-func walk(ctx context.Context, c *clientv3.Client, revision int64) iter.Seq2[*mvccpb.KeyValue, error] {
+func (s *store) walk(ctx context.Context, revision int64) iter.Seq2[*mvccpb.KeyValue, error] {
 	return func(yield func(*mvccpb.KeyValue, error) bool) {
-		seen, from, limit := int64(0), prefix, int64(pageFirst)
+		seen, limit := int64(0), int64(pageFirst)
+		from, behind := s.all()
 		var last []byte
 		for {
-			page, err := c.Get(ctx, from, clientv3.WithRange(end), clientv3.WithRev(revision), clientv3.WithLimit(limit))
+			page, err := s.client.Get(ctx, from, clientv3.WithRange(behind), clientv3.WithRev(revision), clientv3.WithLimit(limit))
 			if err != nil {
 				yield(nil, forgotten(fmt.Errorf("reading from %q on at revision %d: %w", from, revision, err)))
 				return
@@ -52,7 +53,7 @@ func walk(ctx context.Context, c *clientv3.Client, revision int64) iter.Seq2[*mv
 				last = kv.Key
 				seen++
 				size += len(kv.Key) + len(kv.Value)
-				if string(kv.Key) != healthKey && !yield(kv, nil) {
+				if !s.foreign(string(kv.Key)) && !yield(kv, nil) {
 					return
 				}
 			}
@@ -66,7 +67,7 @@ func walk(ctx context.Context, c *clientv3.Client, revision int64) iter.Seq2[*mv
 			from = string(last) + "\x00"
 			limit = min(max(pageBytes*int64(len(page.Kvs))/int64(size), pageLeast), pageMost)
 		}
-		total, err := count(ctx, c, revision)
+		total, err := s.count(ctx, revision)
 		if err == nil && total != seen {
 			err = fmt.Errorf("reading at revision %d: got %d objects, and there are %d", revision, seen, total)
 		}
@@ -76,8 +77,9 @@ func walk(ctx context.Context, c *clientv3.Client, revision int64) iter.Seq2[*mv
 	}
 }
 
-func count(ctx context.Context, c *clientv3.Client, revision int64) (int64, error) {
-	got, err := c.Get(ctx, prefix, clientv3.WithRange(end), clientv3.WithRev(revision), clientv3.WithCountOnly())
+func (s *store) count(ctx context.Context, revision int64) (int64, error) {
+	first, behind := s.all()
+	got, err := s.client.Get(ctx, first, clientv3.WithRange(behind), clientv3.WithRev(revision), clientv3.WithCountOnly())
 	if err != nil {
 		return 0, forgotten(fmt.Errorf("counting at revision %d: %w", revision, err))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -13,11 +14,8 @@ import (
 )
 
 const (
-	// Everything of an API server lies under this prefix; end is the first key behind.
-	prefix = "/registry/"
-	end    = "/registry0"
-	// healthKey is the storage's own, on the backends that have it.
-	healthKey = "/registry/health"
+	// registry is what the keys of a plane begin with.
+	registry = "/registry"
 
 	dialTimeout  = 10 * time.Second
 	closeTimeout = 30 * time.Second
@@ -29,6 +27,29 @@ const (
 type store struct {
 	server *storage.Server
 	client *clientv3.Client
+	space
+}
+
+// space is where in a database a plane's keys are: the prefix that all begin
+// with, without the last slash.
+type space struct{ prefix string }
+
+// all is the range of everything in it.
+func (s space) all() (first, behind string) { return s.prefix + "/", s.prefix + "0" }
+
+// own is a key of this package's own. It lies inside, since a database may admit
+// the plane to nothing else, and where no resource of an API server is.
+func (s space) own(name string) string { return s.prefix + "/cellfed.transfer/" + name }
+
+func (s space) contains(key string) bool {
+	first, behind := s.all()
+	return key >= first && key < behind
+}
+
+// foreign tells what lies inside and is no object: this package's keys, and the
+// one by which some backends show that they are well.
+func (s space) foreign(key string) bool {
+	return key == s.prefix+"/health" || strings.HasPrefix(key, s.own(""))
 }
 
 func openStore(ctx context.Context, cfg storage.Config) (*store, error) {
@@ -36,7 +57,7 @@ func openStore(ctx context.Context, cfg storage.Config) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &store{server: server}
+	s := &store{server: server, space: space{registry}}
 	if s.client, err = dial(server.Endpoints()); err != nil {
 		return nil, errors.Join(err, s.close(ctx))
 	}
@@ -65,7 +86,7 @@ func (s *store) close(ctx context.Context) error {
 
 // revision is the newest revision.
 func (s *store) revision(ctx context.Context) (int64, error) {
-	got, err := s.client.Get(ctx, markKey)
+	got, err := s.client.Get(ctx, s.own(markName))
 	if err != nil {
 		return 0, fmt.Errorf("asking for the revision: %w", err)
 	}
