@@ -112,7 +112,8 @@ func admissionOptions(cfg Config, loopback **rest.Config) *genericoptions.Admiss
 	certsigning.Register(o.Plugins)
 	certsubjectrestriction.Register(o.Plugins)
 	o.Plugins.Register(keeperName, func(io.Reader) (admission.Interface, error) { return newKeeper(cfg.Namespaces), nil })
-	order := []string{lifecycle.PluginName, keeperName}
+	o.Plugins.Register(namesName, func(io.Reader) (admission.Interface, error) { return newNames(), nil })
+	order := []string{lifecycle.PluginName, keeperName, namesName}
 	for _, p := range cfg.Admission {
 		o.Plugins.Register(p.Name, func(io.Reader) (admission.Interface, error) {
 			return p.New(clientConfig(*loopback))

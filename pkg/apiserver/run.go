@@ -20,6 +20,7 @@ import (
 	"github.com/cellfed/cellfed/pkg/host"
 	"github.com/cellfed/cellfed/pkg/kms"
 	"github.com/cellfed/cellfed/pkg/storage"
+	"github.com/cellfed/cellfed/pkg/storage/transfer"
 )
 
 // How long each stage of an orderly end may take; the sum stays below the five
@@ -67,7 +68,7 @@ func run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	store, err := storage.Open(ctx, storage.Config{Endpoint: endpoint, SocketDir: sockets})
+	store, err := storage.Open(ctx, storage.Config{Endpoint: endpoint, SocketDir: sockets, MarkFile: dir.StorageMark()})
 	if err != nil {
 		return err
 	}
@@ -76,6 +77,9 @@ func run(ctx context.Context, cfg Config) (err error) {
 		defer cancel()
 		err = errors.Join(err, store.Close(closing))
 	}()
+	if err := transfer.RefuseUnfinished(ctx, store.Transport()); err != nil {
+		return fmt.Errorf("looking at the database: %w", err)
+	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(cfg.BindAddress.String(), strconv.Itoa(cfg.SecurePort)))
 	if err != nil {
 		return fmt.Errorf("opening the secure port: %w", err)

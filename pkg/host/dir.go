@@ -71,7 +71,13 @@ func cause(err error) error {
 func (d *Dir) Kubeconfig() string { return filepath.Join(d.path, "admin.kubeconfig") }
 
 // Database is the default SQLite database.
-func (d *Dir) Database() string { return filepath.Join(d.path, "state.db") }
+func (d *Dir) Database() string { return DatabaseIn(d.path) }
+
+// DatabaseIn is the default SQLite database of a data directory that somebody else may hold.
+func DatabaseIn(dir string) string { return filepath.Join(dir, "state.db") }
+
+// StorageMark is where the storage keeps how much of its log this server has seen.
+func (d *Dir) StorageMark() string { return filepath.Join(d.path, "storage.seen") }
 
 // Sockets is an empty directory for sockets of this process. Whoever holds the data directory is alone in it, so what is
 // found there was left behind by a process that was killed.

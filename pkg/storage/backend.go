@@ -36,6 +36,9 @@ func (b *backend) Start(ctx context.Context) error {
 		b.background.Go(func() { b.follower.run(ctx) })
 	}
 	if b.data.readOnly {
+		if !b.data.dialect.shared {
+			b.hub.close(errReadOnly) // nobody would tell watchers of what the other process writes
+		}
 		return nil
 	}
 	b.expirer = newExpirer(b)

@@ -1,0 +1,28 @@
+package transfer
+
+import (
+	"net/url"
+	"path/filepath"
+	"testing"
+
+	"github.com/cellfed/cellfed/test/harness/database"
+)
+
+// backends make an empty database each and give its endpoint.
+var backends = map[string]func(t *testing.T) string{
+	"sqlite":  func(t *testing.T) string { return sqliteIn(t.TempDir()) },
+	"mariadb": mariadb,
+}
+
+// sqliteIn gives the endpoint of a SQLite database in a directory.
+func sqliteIn(dir string) string { return "sqlite://" + filepath.Join(dir, "state.db") }
+
+func mariadb(t *testing.T) string {
+	t.Helper()
+	server := database.SharedMariaDB(t)
+	c := server.Config(server.Database(t))
+	return (&url.URL{Scheme: "mysql", User: url.UserPassword(c.User, c.Passwd), Host: c.Addr, Path: "/" + c.DBName}).String()
+}
+
+// routes are the pairs between which the tests carry: each backend once as source and once as target, at least.
+var routes = []struct{ from, to string }{{"sqlite", "sqlite"}, {"sqlite", "mariadb"}, {"mariadb", "sqlite"}, {"mariadb", "mariadb"}}

@@ -1,0 +1,92 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/cellfed/cellfed/pkg/storage"
+)
+
+const (
+	// registry is what the keys of a plane begin with.
+	registry = "/registry"
+
+	closeTimeout = 30 * time.Second
+)
+
+// store is an open database with a client of it.
+type store struct {
+	server storage.Store
+	client *clientv3.Client
+	space
+}
+
+// space is where in a database a plane's keys are: the prefix that all begin
+// with, without the last slash.
+type space struct{ prefix string }
+
+// all is the range of everything in it.
+func (s space) all() (first, behind string) { return s.prefix + "/", s.prefix + "0" }
+
+// own is a key of this package's own. It lies inside, since a database may admit
+// the plane to nothing else, and where no resource of an API server is.
+func (s space) own(name string) string { return s.prefix + "/cellfed.transfer/" + name }
+
+func (s space) contains(key string) bool {
+	first, behind := s.all()
+	return key >= first && key < behind
+}
+
+// foreign tells what lies inside and is no object: this package's keys, and the
+// one by which some backends show that they are well.
+func (s space) foreign(key string) bool {
+	return key == s.prefix+"/health" || strings.HasPrefix(key, s.own(""))
+}
+
+func openStore(ctx context.Context, cfg storage.Config) (*store, error) {
+	server, err := storage.Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	s := &store{server: server}
+	if s.client, s.space, err = dial(ctx, server.Transport()); err != nil {
+		return nil, errors.Join(err, s.close(ctx))
+	}
+	return s, nil
+}
+
+// dial makes a client, and says where a plane's keys are.
+func dial(ctx context.Context, to storage.Transport) (*clientv3.Client, space, error) {
+	c, err := to.Client(context.WithoutCancel(ctx)) // it ends with its store
+	if err != nil {
+		return nil, space{}, err
+	}
+	if to.Prefix == "" {
+		return c, space{registry}, nil
+	}
+	return c, space{to.Prefix}, nil
+}
+
+// close lets go of the database, also after ctx has ended.
+func (s *store) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	if s.client != nil {
+		_ = s.client.Close() // nothing is in flight
+	}
+	return s.server.Close(ctx)
+}
+
+// revision is the newest revision.
+func (s *store) revision(ctx context.Context) (int64, error) {
+	got, err := s.client.Get(ctx, s.own(markName))
+	if err != nil {
+		return 0, fmt.Errorf("asking for the revision: %w", err)
+	}
+	return got.Header.Revision, nil
+}
