@@ -76,8 +76,8 @@ build: ## Build bin/cellfed, bin/kubectl-cellfed and bin/cellfed-playground
 	@$(GOBUILD) -o $(BIN) $(COMMANDS) -- -ldflags '$(LDFLAGS)'
 
 .PHONY: tools
-tools: ## Build the kubectl and the etcd that tests and the demo use
-	@$(GOBUILD) -o $(TOOLS) k8s.io/kubernetes/cmd/kubectl ./test/tools/etcd -- -ldflags '$(LDFLAGS)'
+tools: ## Build what tests and the demo use: kubectl, etcd, a KMS plugin
+	@$(GOBUILD) -o $(TOOLS) k8s.io/kubernetes/cmd/kubectl ./test/tools/etcd ./test/tools/kmsplugin -- -ldflags '$(LDFLAGS)'
 
 .PHONY: databases
 databases: ## Install MariaDB from Debian's packages and build etcd, for tests of storage

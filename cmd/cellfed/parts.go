@@ -12,6 +12,7 @@ import (
 	configv1alpha1 "github.com/cellfed/cellfed/pkg/apis/config/v1alpha1"
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
 	"github.com/cellfed/cellfed/pkg/apiserver"
+	"github.com/cellfed/cellfed/pkg/host"
 	"github.com/cellfed/cellfed/pkg/manager"
 	"github.com/cellfed/cellfed/pkg/settings"
 	"github.com/cellfed/cellfed/pkg/typeschema"
@@ -31,6 +32,7 @@ func planeConfig(c *configv1alpha1.CellFedConfiguration) (apiserver.Config, erro
 		BindAddress: net.ParseIP(c.BindAddress),
 		SecurePort:  int(*c.SecurePort),
 		Storage:     c.Storage,
+		KMS:         keyService(c),
 		CRDs:        crds,
 		Namespaces:  []string{wellknown.FederationNamespace, wellknown.UnitsNamespace},
 		Conversion:  convert,
@@ -39,6 +41,15 @@ func planeConfig(c *configv1alpha1.CellFedConfiguration) (apiserver.Config, erro
 		// The door's own watches are no part that can be switched off: without them it refuses everything.
 		Parts: append(enabledParts(c), apiserver.Part{Name: "admission", Run: door.Run}),
 	}, nil
+}
+
+// keyService is the plugin that the configuration names.
+func keyService(c *configv1alpha1.CellFedConfiguration) *host.KMS {
+	k := c.Encryption.KMS
+	if k == nil {
+		return nil
+	}
+	return &host.KMS{Name: k.Name, Endpoint: k.Endpoint, Timeout: k.Timeout.Duration}
 }
 
 // isFederated tells which CRDs were made from a FederatedTypeConfig.

@@ -16,6 +16,7 @@ import (
 	mutatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/mutating"
 	validatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/validating"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
+	"k8s.io/apiserver/pkg/server/options/encryptionconfig"
 	"k8s.io/apiserver/pkg/util/compatibility"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/client-go/rest"
@@ -26,6 +27,7 @@ import (
 	certsubjectrestriction "k8s.io/kubernetes/plugin/pkg/admission/certificates/subjectrestriction"
 
 	"github.com/cellfed/cellfed/pkg/host"
+	"github.com/cellfed/cellfed/pkg/kms"
 )
 
 // serviceAccountIssuer is what service account tokens of a plane are issued by
@@ -33,11 +35,14 @@ import (
 const serviceAccountIssuer = "https://cellfed.io"
 
 // switchFeatures switches off what a single API server has no use for: both
-// features exist for several of them and write leases all the time.
+// features exist for several of them and write leases all the time. It switches
+// on that a secret that can no longer be decrypted can be deleted, by whoever may
+// do that and says that he means it: until then no secret can be listed.
 func switchFeatures() error {
 	err := utilfeature.DefaultMutableFeatureGate.SetFromMap(map[string]bool{
 		"APIServerIdentity":                   false,
 		"UnknownVersionInteroperabilityProxy": false,
+		"AllowUnsafeMalformedObjectDeletion":  true,
 	})
 	if err != nil {
 		return err
@@ -50,6 +55,7 @@ type place struct {
 	listener net.Listener
 	keys     host.Keys
 	etcd     []string
+	plugins  *kms.Keeper
 }
 
 // newOptions says to the control plane library what kube-apiserver is told by
@@ -58,6 +64,7 @@ func newOptions(ctx context.Context, cfg Config, at place, loopback **rest.Confi
 	o := options.NewOptions()
 	o.Etcd.StorageConfig.Transport.ServerList = at.etcd
 	o.Etcd.EncryptionProviderConfigFilepath = at.keys.Encryption
+	encryptionconfig.EnvelopeKMSv2ServiceFactory = at.plugins.Service
 
 	o.SecureServing.Listener = at.listener
 	o.SecureServing.BindAddress = cfg.BindAddress

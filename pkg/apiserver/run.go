@@ -18,6 +18,7 @@ import (
 
 	_ "github.com/cellfed/cellfed/pkg/apiserver/etcdlog" // see its comment
 	"github.com/cellfed/cellfed/pkg/host"
+	"github.com/cellfed/cellfed/pkg/kms"
 	"github.com/cellfed/cellfed/pkg/storage"
 )
 
@@ -55,6 +56,9 @@ func run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := dir.EncryptWith(cfg.KMS); err != nil {
+		return err
+	}
 	endpoint := cfg.Storage
 	if endpoint == "" {
 		endpoint = "sqlite://" + dir.Database()
@@ -81,7 +85,8 @@ func run(ctx context.Context, cfg Config) (err error) {
 	if err := switchFeatures(); err != nil {
 		return fmt.Errorf("setting feature gates: %w", err)
 	}
-	server, loopback, err := newServer(upstream(ctx), cfg, place{listener, keys, store.Endpoints()})
+	plugins := kms.NewKeeper(klog.FromContext(ctx))
+	server, loopback, err := newServer(upstream(ctx), cfg, place{listener, keys, store.Endpoints(), plugins})
 	if err != nil {
 		return err
 	}
@@ -93,7 +98,7 @@ func run(ctx context.Context, cfg Config) (err error) {
 	renewals := &renewer{dir: dir, url: url, ips: ips, names: names}
 	klog.FromContext(ctx).Info("Starting", "dataDir", dir.Path(), "address", url, "kubeconfig", dir.Kubeconfig())
 	p := &plane{
-		cfg: cfg, server: server, loopback: loopback, store: store, renewals: renewals,
+		cfg: cfg, server: server, loopback: loopback, store: store, renewals: renewals, plugins: plugins,
 		ready: &readiness{}, failed: make(chan error, 1),
 	}
 	return p.run(ctx)
@@ -111,6 +116,7 @@ type plane struct {
 	loopback *rest.Config
 	store    *storage.Server
 	renewals *renewer
+	plugins  *kms.Keeper
 	ready    *readiness
 	// failed gets the first reason why the plane cannot go on.
 	failed chan error
@@ -187,6 +193,7 @@ func (p *plane) work(ctx context.Context, stopped <-chan error) (workErr, stopEr
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var group sync.WaitGroup
+	group.Go(func() { p.plugins.Run(ctx) })
 	group.Go(func() {
 		if err := p.start(ctx, &group); err != nil && ctx.Err() == nil {
 			p.fail(err)

@@ -58,6 +58,8 @@ var house = map[string]Floor{
 	"pkg/typewatch": Hands,
 	"pkg/storage":   Hands,
 	"pkg/host":      Hands,
+	"pkg/kms":       Hands,
+	"pkg/progress":  Hands,
 	"webhooks":      Hands,
 	"proxy":         Hands,
 
@@ -65,6 +67,7 @@ var house = map[string]Floor{
 	"pkg/apiserver":   Rooms,
 	"pkg/manager":     Rooms,
 	"pkg/cli":         Rooms,
+	"pkg/reencrypt":   Rooms,
 	"pkg/playground":  Rooms,
 
 	"cmd": Doors,

@@ -20,7 +20,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/cellfed/cellfed/test/tools/progress"
+	"github.com/cellfed/cellfed/pkg/progress"
 )
 
 func main() {

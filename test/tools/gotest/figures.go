@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cellfed/cellfed/test/tools/progress"
+	"github.com/cellfed/cellfed/pkg/progress"
 )
 
 // figures are what a stage came to.

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cellfed/cellfed/test/tools/progress"
+	"github.com/cellfed/cellfed/pkg/progress"
 )
 
 func TestFiguresCountWhatGoTestReports(t *testing.T) {

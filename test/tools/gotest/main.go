@@ -18,7 +18,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/cellfed/cellfed/test/tools/progress"
+	"github.com/cellfed/cellfed/pkg/progress"
 )
 
 func main() {
