@@ -67,18 +67,36 @@ func TestAFlavourAnswersLikeTheOtherProduct(t *testing.T) {
 }
 
 func TestVariablesAreSetByTheOtherProductsNames(t *testing.T) {
-	s := newStage(t, Options{})
-	s.Pretend(MySQL84)
-	s.through.SetMaxOpenConns(1)
-	_, err := s.through.ExecContext(t.Context(), "SET SESSION transaction_isolation = 'READ-COMMITTED'")
-	must(t, err)
-	got := ""
-	must(t, s.through.QueryRowContext(t.Context(), "SELECT @@transaction_isolation").Scan(&got))
-	if got != "READ-COMMITTED" {
-		t.Errorf("got %s", got)
-	}
-	if _, err := s.through.ExecContext(t.Context(), "SET tx_isolation = 'READ-COMMITTED'"); code(err) != 1193 {
-		t.Errorf("got %v", err)
+	for name, tt := range map[string]struct {
+		flavour                  Flavour
+		set, variable, want, bad string
+	}{
+		"one that MariaDB calls otherwise": {MySQL84, "SET SESSION transaction_isolation = 'READ-COMMITTED'", "transaction_isolation", "READ-COMMITTED",
+			"SET tx_isolation = 'READ-COMMITTED'"},
+		"one that MariaDB does not have": {OceanBase43, "SET SESSION ob_trx_lock_timeout = 5", "ob_trx_lock_timeout", "5",
+			"SET wsrep_on = 0"},
+		"one among others": {OceanBase43, "SET SESSION sql_mode = 'ANSI', ob_query_timeout=7, wait_timeout = 9", "ob_query_timeout", "7",
+			"SET SESSION ob_query_timeout = 1, innodb_flush_log_at_trx_commit = 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, Options{})
+			s.Pretend(tt.flavour)
+			s.through.SetMaxOpenConns(1)
+			_, err := s.through.ExecContext(t.Context(), tt.set)
+			must(t, err)
+			if _, err := s.through.ExecContext(t.Context(), tt.bad); code(err) != 1193 {
+				t.Errorf("%s: got %v", tt.bad, err)
+			}
+			got := ""
+			must(t, s.through.QueryRowContext(t.Context(), "SELECT @@"+tt.variable).Scan(&got))
+			if got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+			must(t, s.through.QueryRowContext(t.Context(), "SHOW VARIABLES LIKE '"+tt.variable+"'").Scan(new(string), &got))
+			if got != tt.want {
+				t.Errorf("shown: got %s, want %s", got, tt.want)
+			}
+		})
 	}
 }
 
