@@ -37,13 +37,13 @@ GOTEST = go run ./test/tools/gotest -sum $(BIN)/test-figures.json
 # Packages whose tests link k8s.io/kubernetes: they wait for the build, which compiles what they need.
 HEAVY := /(pkg/apiserver|pkg/playground|cmd/cellfed|cmd/cellfed-playground)(/|$$)
 END_TO_END := /test/
-SELF_CONTAINED := /test/(tools|floors|samples)(/|$$)
+SELF_CONTAINED := /test/(tools|floors|samples|harness/process|harness/database)(/|$$)
 # Where goroutines meet. The pure floors have none, and the heavy packages take the race detector too long.
-RACING := /(pkg/(member|apply|inventory|typewatch|storage|host|kms|manager|controllers)|webhooks|proxy)(/|$$)
+RACING := /(pkg/(member|apply|inventory|typewatch|storage|host|kms|election|manager|controllers)|webhooks|proxy|test/mysqlproxy)(/|$$)
 
 LIGHT_PACKAGES = $$(go list ./... | grep -vE '$(HEAVY)|$(END_TO_END)'; go list ./... | grep -E '$(SELF_CONTAINED)')
 HEAVY_PACKAGES = $$(go list ./... | grep -E '$(HEAVY)')
-END_TO_END_PACKAGES = $$(go list ./... | grep -E '$(END_TO_END)' | grep -vE '$(SELF_CONTAINED)')
+END_TO_END_PACKAGES = $$(go list ./... | grep -E '$(END_TO_END)' | grep -vE '$(SELF_CONTAINED)|$(RACING)')
 RACE_PACKAGES = $$(go list ./... | grep -E '$(RACING)')
 
 FUZZTIME ?= 30s
@@ -76,8 +76,13 @@ build: ## Build bin/cellfed, bin/kubectl-cellfed and bin/cellfed-playground
 	@$(GOBUILD) -o $(BIN) $(COMMANDS) -- -ldflags '$(LDFLAGS)'
 
 .PHONY: tools
-tools: ## Build what tests and the demo use: kubectl, a KMS plugin
-	@$(GOBUILD) -o $(TOOLS) k8s.io/kubernetes/cmd/kubectl ./test/tools/kmsplugin -- -ldflags '$(LDFLAGS)'
+tools: ## Build what tests and the demo use: kubectl, etcd, a KMS plugin
+	@$(GOBUILD) -o $(TOOLS) k8s.io/kubernetes/cmd/kubectl ./test/tools/etcd ./test/tools/kmsplugin -- -ldflags '$(LDFLAGS)'
+
+.PHONY: databases
+databases: ## Install MariaDB from Debian's packages and build etcd, for tests of storage
+	@test/tools/databases/install
+	@$(GOBUILD) -o $(TOOLS) ./test/tools/etcd -- -ldflags '$(LDFLAGS)'
 
 .PHONY: test
 test: ## Test everything, from pure tables to real members
@@ -86,11 +91,11 @@ test: ## Test everything, from pure tables to real members
 		go run ./test/tools/gotest -total $(BIN)/test-figures.json; exit $$code
 
 .PHONY: test-light
-test-light: ## Test what needs no build: seconds once it is compiled
+test-light: databases ## Test what links no Kubernetes: seconds once it is compiled
 	@$(GOTEST) -stage 'pure and light packages' $(LIGHT_PACKAGES) -- -timeout 10m
 
 .PHONY: test-race
-test-race: ## Test under the race detector what runs goroutines
+test-race: databases ## Test under the race detector what runs goroutines
 	@$(GOTEST) -stage 'race detector' $(RACE_PACKAGES) -- -race -timeout 15m
 
 .PHONY: test-heavy
@@ -98,7 +103,7 @@ test-heavy: build ## Test the packages that link Kubernetes
 	@$(GOTEST) -stage 'packages that link Kubernetes' $(HEAVY_PACKAGES) -- -p 1 -timeout 15m
 
 .PHONY: test-e2e
-test-e2e: build tools ## Test the built binaries on real members
+test-e2e: build tools databases ## Test the built binaries on real members
 	@$(GOTEST) -stage 'end to end' $(END_TO_END_PACKAGES) -- -count=1 -p 1 -timeout 40m
 
 .PHONY: fuzz

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/k3s-io/kine/pkg/server"
@@ -13,30 +14,54 @@ import (
 // backend answers Kine. Each method returns the revision of the snapshot or
 // transaction that its answer comes from.
 type backend struct {
-	data    *database
-	writer  *writer
-	reader  *reader
-	hub     *hub
-	expirer *expirer
-	sweeper *sweeper
+	data     *database
+	writer   *writer
+	reader   *reader
+	hub      *hub
+	follower *follower
+	expirer  *expirer
+	sweeper  *sweeper
 
-	background sync.WaitGroup // expirer and sweeper
+	background sync.WaitGroup // follower, expirer and sweeper
 }
 
 var _ server.Backend = (*backend)(nil)
 
-// Start begins to serve. ctx ends expiry and sweeping; the writer ends in close.
+// Start begins to serve. ctx ends what runs in the background; the writer ends in
+// close.
 func (b *backend) Start(ctx context.Context) error {
+	b.follower.anew = func(ctx context.Context) error { return b.writer.do(ctx, "", 0, func(*batch) error { return nil }) }
+	if b.data.dialect.shared {
+		b.reader.ahead = b.follower.poke
+		b.background.Go(func() { b.follower.run(ctx) })
+	}
+	if b.data.readOnly {
+		return nil
+	}
 	b.expirer = newExpirer(b)
 	b.sweeper = newSweeper(b)
 	b.writer.wakeTTL = b.expirer.wake
 	go b.writer.run()
 	b.background.Go(func() { b.expirer.run(ctx) })
 	b.background.Go(func() { b.sweeper.run(ctx) })
-	// An API server asks for this key to learn whether its storage is well. As
-	// the first entry it also makes the first revision 1: zero is no revision.
-	if _, err := b.Create(ctx, server.HealthKey, []byte(server.HealthVal), 0); err != nil && !errors.Is(err, server.ErrKeyExists) {
-		return err
+	err := b.touch(ctx)
+	if begunAnew(err) { // it is known now, and recorded
+		err = b.touch(ctx)
+	}
+	return err
+}
+
+// touch makes the key by which an API server learns whether its storage is well.
+// As the first entry it also makes the first revision 1: zero is no revision.
+func (b *backend) touch(ctx context.Context) error {
+	err := b.writer.do(ctx, server.HealthKey, 0, func(t *batch) error {
+		if t.latest(server.HealthKey) == nil {
+			t.put(server.HealthKey, []byte(server.HealthVal), 0, nil)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("writing to the database: %w", err)
 	}
 	return nil
 }
@@ -91,15 +116,13 @@ func (b *backend) Count(ctx context.Context, key, end string, revision int64) (r
 // Create writes a key that must not exist.
 func (b *backend) Create(ctx context.Context, key string, value []byte, lease int64) (rev int64, err error) {
 	exists := false
-	err = b.writer.do(ctx, len(value), func(t *batch) error {
-		before, err := t.latest(key)
-		if exists = before != nil; err != nil || exists {
+	err = b.write(ctx, key, len(value), func(t *batch) error {
+		if exists = t.latest(key) != nil; exists {
 			rev = t.revision
-			return err
+			return nil
 		}
-		kv, err := t.put(key, value, lease, nil)
-		rev = kv.ModRevision
-		return err
+		rev = t.put(key, value, lease, nil).ModRevision
+		return nil
 	})
 	if err == nil && exists {
 		return rev, server.ErrKeyExists // Kine compares it by identity
@@ -110,15 +133,15 @@ func (b *backend) Create(ctx context.Context, key string, value []byte, lease in
 // Update writes a key that must be at the given revision. If it is not, the
 // answer is how the key stands.
 func (b *backend) Update(ctx context.Context, key string, value []byte, revision, lease int64) (rev int64, kv *server.KeyValue, ok bool, err error) {
-	err = b.writer.do(ctx, len(value), func(t *batch) error {
-		before, err := t.latest(key)
+	err = b.write(ctx, key, len(value), func(t *batch) error {
+		before := t.latest(key)
 		kv, ok = before, before != nil && before.ModRevision == revision
-		if rev = t.revision; err != nil || !ok {
-			return err
+		if rev = t.revision; !ok {
+			return nil
 		}
-		kv, err = t.put(key, value, lease, before)
+		kv = t.put(key, value, lease, before)
 		rev = kv.ModRevision
-		return err
+		return nil
 	})
 	if err == nil && !ok && key == apiCompactKey {
 		err = errCompactRace
@@ -135,13 +158,10 @@ var errCompactRace = errors.New("somebody else compacted at the same time")
 
 // Put writes a key whatever it was, and answers what it was.
 func (b *backend) Put(ctx context.Context, key string, value []byte, lease int64) (rev int64, before *server.KeyValue, err error) {
-	err = b.writer.do(ctx, len(value), func(t *batch) (err error) {
-		if before, err = t.latest(key); err != nil {
-			return err
-		}
-		kv, err := t.put(key, value, lease, before)
-		rev = kv.ModRevision
-		return err
+	err = b.write(ctx, key, len(value), func(t *batch) error {
+		before = t.latest(key)
+		rev = t.put(key, value, lease, before).ModRevision
+		return nil
 	})
 	return rev, before, wire(err)
 }
@@ -149,21 +169,18 @@ func (b *backend) Put(ctx context.Context, key string, value []byte, lease int64
 // Delete removes a key that must be at the given revision, 0 = at any. If it is
 // not, the answer is how the key stands.
 func (b *backend) Delete(ctx context.Context, key string, revision int64) (rev int64, kv *server.KeyValue, ok bool, err error) {
-	err = b.writer.do(ctx, 0, func(t *batch) error {
-		kv, err = t.latest(key)
-		if rev = t.revision; err != nil {
-			return err
-		}
+	err = b.write(ctx, key, 0, func(t *batch) error {
+		kv = t.latest(key)
+		rev = t.revision
 		if kv == nil {
 			ok = revision == 0 // nothing to remove is no failure if nothing was expected
 			return nil
 		}
-		if ok = revision == 0 || kv.ModRevision == revision; !ok {
-			return nil
+		if ok = revision == 0 || kv.ModRevision == revision; ok {
+			t.remove(kv)
+			rev = t.revision
 		}
-		err := t.remove(kv)
-		rev = t.revision
-		return err
+		return nil
 	})
 	if err != nil {
 		return 0, nil, false, wire(err)
@@ -171,21 +188,33 @@ func (b *backend) Delete(ctx context.Context, key string, revision int64) (rev i
 	return rev, kv, ok, nil
 }
 
+// write writes a key whose name every backend can hold.
+func (b *backend) write(ctx context.Context, key string, size int, apply func(*batch) error) error {
+	if len(key) > longestName {
+		return status.Errorf(codes.InvalidArgument, "the key has %d bytes: at most %d can be stored", len(key), longestName)
+	}
+	return b.writer.do(ctx, key, size, apply)
+}
+
+// longestName is how many bytes a key may have: as many as the narrowest of the
+// databases can index.
+const longestName = 2048
+
 // Compact forgets what was before a revision. From its answer on older reads
-// and watches are refused; the rows go afterwards, a few at a time.
+// and watches are refused; the entries go afterwards, a few at a time.
 func (b *backend) Compact(ctx context.Context, revision int64) (rev int64, err error) {
 	var refused error
-	err = b.writer.do(ctx, 0, func(t *batch) error {
+	err = b.writer.do(ctx, "", 0, func(t *batch) error {
 		rev, refused = t.revision, nil
 		switch {
 		case revision > t.revision:
 			refused = server.ErrFutureRev
-			return nil
 		case revision <= t.compacted:
 			refused = server.ErrCompacted
-			return nil
+		default:
+			t.compact(revision)
 		}
-		return t.compact(revision)
+		return nil
 	})
 	if err == nil {
 		err = refused
@@ -204,8 +233,9 @@ func (b *backend) WaitForSyncTo(int64) {}
 
 // DbSize is the size of what is in use, without free pages.
 func (b *backend) DbSize(ctx context.Context) (size int64, err error) {
-	err = b.reader.look(ctx, func(s *snapshot) error {
-		return s.tx.StmtContext(ctx, s.sizeQ).QueryRowContext(ctx).Scan(&size)
+	err = b.reader.look(ctx, func(s *snapshot) (err error) {
+		size, err = s.size()
+		return err
 	})
 	return size, wire(err)
 }
@@ -222,7 +252,7 @@ func (b *backend) watch(ctx context.Context, keys keyRange, revision int64) (w *
 				return server.ErrCompacted
 			}
 			compacted = 0
-			past, err = s.history(keys, revision-1, upTo)
+			past, _, err = s.history(keys, revision-1, upTo, noLimit)
 			return err
 		})
 	}
@@ -276,6 +306,9 @@ func wire(err error) error {
 	if _, ok := status.FromError(err); ok {
 		return err
 	}
+	if errors.Is(err, errSlow) {
+		return status.Error(codes.Internal, err.Error())
+	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return status.FromContextError(err).Err()
 	}
@@ -293,5 +326,5 @@ func (b *backend) close() error {
 		close(b.writer.stop)
 		<-b.writer.stopped
 	}
-	return b.data.close()
+	return errors.Join(b.follower.mark.close(), b.data.close())
 }

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	harness "github.com/cellfed/cellfed/test/harness/database"
 )
 
 // kills is how often the durability test kills: go test -run Kill -args -kills=1000
@@ -29,7 +31,7 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
-	os.Exit(m.Run())
+	os.Exit(harness.Main(m))
 }
 
 // writeUntilKilled writes from several clients and says on standard output what
@@ -114,21 +116,22 @@ func killed(t *testing.T, endpoint string, acks map[string]acknowledged) {
 }
 
 func TestNothingAcknowledgedIsLostWhenTheProcessIsKilled(t *testing.T) {
-	endpoint := databaseIn(t.TempDir())
-	acks := map[string]acknowledged{}
-	rounds := 0
-	// A busy machine says less between two kills: then there are more of them.
-	for ; rounds < *kills || len(acks) < 10**kills && rounds < 5**kills; rounds++ {
-		killed(t, endpoint, acks)
-		verify(t, endpoint, acks)
-		if t.Failed() {
-			return
+	onSQL(t, func(t *testing.T, endpoint string) {
+		acks := map[string]acknowledged{}
+		rounds := 0
+		// A busy machine says less between two kills: then there are more of them.
+		for ; rounds < *kills || len(acks) < 10**kills && rounds < 5**kills; rounds++ {
+			killed(t, endpoint, acks)
+			verify(t, endpoint, acks)
+			if t.Failed() {
+				return
+			}
 		}
-	}
-	t.Logf("%d acknowledged keys after %d kills", len(acks), rounds)
-	if len(acks) < 10**kills {
-		t.Errorf("only %d keys were acknowledged: the test proves little", len(acks))
-	}
+		t.Logf("%d acknowledged keys after %d kills", len(acks), rounds)
+		if len(acks) < 10**kills {
+			t.Errorf("only %d keys were acknowledged: the test proves little", len(acks))
+		}
+	})
 }
 
 // verify looks for every acknowledged write, and for holes in the revisions.
@@ -172,9 +175,9 @@ func TestAcknowledgedMeansSyncedToTheDisk(t *testing.T) {
 		t.Run("parameter"+parameter, func(t *testing.T) {
 			s := serve(t, databaseIn(t.TempDir())+parameter)
 			got := make(chan int, 1)
-			err := s.backend.writer.do(t.Context(), 0, func(b *batch) error {
+			err := s.backend.writer.do(t.Context(), "", 0, func(b *batch) error {
 				var level int
-				err := b.w.conn.QueryRowContext(b.w.ctx, "PRAGMA synchronous").Scan(&level)
+				err := b.session.conn.QueryRowContext(b.ctx, "PRAGMA synchronous").Scan(&level)
 				got <- level
 				return err
 			})

@@ -13,10 +13,6 @@ const (
 	// expireAtLeast is how often the clock is looked at anew while something is
 	// due later: a machine that slept, or whose clock was set, still expires.
 	expireAtLeast = time.Minute
-
-	dueSQL = `SELECT e.key, e.revision, e.expires FROM entries AS e
-		WHERE e.expires > 0 AND NOT EXISTS (SELECT 1 FROM entries AS n WHERE n.key = e.key AND n.revision > e.revision)
-		ORDER BY e.expires LIMIT ?1`
 )
 
 // expirer deletes keys whose lease ran out. The time stands in the entry, so a
@@ -110,7 +106,7 @@ func (x *expirer) expire(ctx context.Context) (time.Duration, error) {
 // next reads the leases that run out first.
 func (x *expirer) next(ctx context.Context) (leases []lease, err error) {
 	err = x.backend.reader.look(ctx, func(s *snapshot) error {
-		rows, err := s.rows(s.dueQ, expireBatch)
+		rows, err := s.rows(s.dialect.due, expireBatch)
 		if err != nil {
 			return err
 		}

@@ -211,18 +211,18 @@ func count(got *clientv3.GetResponse) int {
 func TestAFailedWriteIsAnErrorAndLeavesNoTrace(t *testing.T) {
 	exec := func(t *testing.T, s *Server, statement string) {
 		t.Helper()
-		if _, err := s.backend.data.write.ExecContext(t.Context(), statement); err != nil {
+		if _, err := s.backend.data.write.conn.ExecContext(t.Context(), statement); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for name, disk := range map[string]struct{ breaks, mends, says string }{
 		"read-only": {"PRAGMA query_only=1", "PRAGMA query_only=0", "readonly"},
 		"a row that is refused": {
-			"CREATE TRIGGER refuse BEFORE INSERT ON entries WHEN NEW.key LIKE '/bad/%' BEGIN SELECT RAISE(ABORT, 'refused by the test'); END",
+			"CREATE TRIGGER refuse BEFORE INSERT ON entries WHEN NEW.name LIKE '/bad/%' BEGIN SELECT RAISE(ABORT, 'refused by the test'); END",
 			"DROP TRIGGER refuse", "refused by the test",
 		},
 		"a row that rolls the transaction back": {
-			"CREATE TRIGGER refuse BEFORE INSERT ON entries WHEN NEW.key LIKE '/bad/%' BEGIN SELECT RAISE(ROLLBACK, 'refused by the test'); END",
+			"CREATE TRIGGER refuse BEFORE INSERT ON entries WHEN NEW.name LIKE '/bad/%' BEGIN SELECT RAISE(ROLLBACK, 'refused by the test'); END",
 			"DROP TRIGGER refuse", "refused by the test",
 		},
 		"disk full": {"PRAGMA max_page_count=1", "PRAGMA max_page_count=1000000", "full"},
@@ -280,7 +280,7 @@ func TestOneBadWriteDoesNotFailItsNeighbours(t *testing.T) {
 	w := s.backend.writer
 	// Hold the writer until all are waiting, so that they share a transaction.
 	hold, held := make(chan struct{}), make(chan struct{})
-	go func() { _ = w.do(t.Context(), 0, func(*batch) error { close(held); <-hold; return nil }) }()
+	go func() { _ = w.do(t.Context(), "", 0, func(*batch) error { close(held); <-hold; return nil }) }()
 	<-held
 	type result struct {
 		n   int
@@ -290,13 +290,13 @@ func TestOneBadWriteDoesNotFailItsNeighbours(t *testing.T) {
 	shared := make(map[*batch]int)
 	for n := range cap(results) {
 		go func() {
-			results <- result{n, w.do(t.Context(), 0, func(b *batch) error {
+			results <- result{n, w.do(t.Context(), "", 0, func(b *batch) error {
 				shared[b]++
 				if n == 5 {
 					return errDisk
 				}
-				_, err := b.put(fmt.Sprint("/r/", n), nil, 0, nil)
-				return err
+				b.put(fmt.Sprint("/r/", n), nil, 0, nil)
+				return nil
 			})}
 		}()
 	}

@@ -19,7 +19,7 @@ var errSlowWatcher = errors.New("the watch fell too far behind")
 // got an answer can rely on its event being with the watchers already.
 type hub struct {
 	mu       sync.Mutex
-	revision int64 // the newest published
+	tip      tip // the newest published
 	watchers map[*watcher]struct{}
 	closed   error
 }
@@ -36,20 +36,30 @@ type watcher struct {
 	err     error
 }
 
-func newHub(revision int64) *hub {
-	return &hub{revision: revision, watchers: map[*watcher]struct{}{}}
+func newHub(t tip) *hub {
+	return &hub{tip: t, watchers: map[*watcher]struct{}{}}
 }
 
 // publish must be called in the order of the revisions.
-func (h *hub) publish(revision int64, events []*server.Event) {
+func (h *hub) publish(t tip, events []*server.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.revision = revision
+	h.tip = t
 	if len(events) == 0 {
 		return
 	}
 	for w := range h.watchers {
 		w.offer(events)
+	}
+}
+
+// reset ends all watches with an error and goes on from another point of the log.
+func (h *hub) reset(t tip, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.tip = t
+	for w := range h.watchers {
+		w.end(err)
 	}
 }
 
@@ -92,7 +102,7 @@ func (w *watcher) take() (events []*server.Event, upTo int64, err error) {
 	w.hub.mu.Lock()
 	defer w.hub.mu.Unlock()
 	events, w.pending, w.bytes = w.pending, nil, 0
-	return events, w.hub.revision, w.err
+	return events, w.hub.tip.revision, w.err
 }
 
 // subscribe starts a watch of what is published from now on and comes after the
@@ -105,7 +115,7 @@ func (h *hub) subscribe(keys keyRange, after int64) (*watcher, int64, error) {
 	}
 	w := &watcher{hub: h, keys: keys, after: after, signal: make(chan struct{}, 1)}
 	h.watchers[w] = struct{}{}
-	return w, h.revision, nil
+	return w, h.tip.revision, nil
 }
 
 func (w *watcher) stop() {
@@ -115,10 +125,13 @@ func (w *watcher) stop() {
 }
 
 // published is the newest revision of which all watchers were told.
-func (h *hub) published() int64 {
+func (h *hub) published() int64 { return h.seen().revision }
+
+// seen is that revision with the epoch and the stamp of its entry.
+func (h *hub) seen() tip {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.revision
+	return h.tip
 }
 
 // close ends all watches.

@@ -3,58 +3,52 @@ package storage
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/k3s-io/kine/pkg/server"
 )
 
-const (
-	headSQL = `SELECT COALESCE((SELECT MAX(revision) FROM entries), 0),
-		(SELECT value FROM facts WHERE name = 'compacted'), (SELECT value FROM facts WHERE name = 'swept')`
-
-	getSQL = `SELECT revision, key, create_revision, version, lease, deleted, value FROM entries
-		WHERE key = ?1 AND revision <= ?2 ORDER BY revision DESC LIMIT 1`
-
-	// Walks the index by key and stops at the limit. An end of type BLOB sorts
-	// after every key.
-	listSQL = `SELECT e.revision, e.key, e.create_revision, e.version, e.lease, e.deleted, %s FROM entries AS e
-		WHERE e.key >= ?1 AND e.key < ?2 AND e.revision <= ?3 AND e.deleted = 0
-		AND NOT EXISTS (SELECT 1 FROM entries AS n WHERE n.key = e.key AND n.revision > e.revision AND n.revision <= ?3)
-		ORDER BY e.key LIMIT ?4`
-
-	// Beside MAX, SQLite takes the other columns from the row of the maximum; the
-	// index alone answers.
-	countSQL = `SELECT COUNT(*) FROM (SELECT MAX(revision), deleted FROM entries
-		WHERE key >= ?1 AND key < ?2 AND revision <= ?3 GROUP BY key) WHERE deleted = 0`
-
-	historySQL = `SELECT e.revision, e.key, e.create_revision, e.version, e.lease, e.deleted, e.value,
-			p.revision, p.create_revision, p.version, p.lease, p.value
-		FROM entries AS e LEFT JOIN entries AS p ON p.revision = e.previous
-		WHERE e.revision > ?1 AND e.revision <= ?2 AND +e.key >= ?3 AND +e.key < ?4 ORDER BY e.revision`
-
-	sizeSQL = `SELECT (c.page_count - f.freelist_count) * s.page_size
-		FROM pragma_page_count AS c, pragma_freelist_count AS f, pragma_page_size AS s`
-)
-
 // reader answers from the pool of reading connections.
 type reader struct {
-	db                                                           *sql.DB
-	headQ, getQ, listQ, listKeysQ, countQ, historyQ, sizeQ, dueQ *sql.Stmt
+	db      *sql.DB
+	dialect *dialect
+	hub     *hub
+	// ahead is called when the log has more than the hub has seen, or goes on
+	// differently.
+	ahead func()
+	stmts map[string]*sql.Stmt // prepared ahead, when the dialect wants it
 }
 
-func newReader(ctx context.Context, db *sql.DB) (*reader, error) {
-	r := &reader{db: db}
-	for text, stmt := range map[string]**sql.Stmt{
-		headSQL: &r.headQ, getSQL: &r.getQ, countSQL: &r.countQ, historySQL: &r.historyQ, sizeSQL: &r.sizeQ, dueSQL: &r.dueQ,
-		fmt.Sprintf(listSQL, "e.value"): &r.listQ,
-		fmt.Sprintf(listSQL, "NULL"):    &r.listKeysQ,
-	} {
-		var err error
-		if *stmt, err = db.PrepareContext(ctx, text); err != nil {
+func newReader(ctx context.Context, db *sql.DB, d *dialect, h *hub) (*reader, error) {
+	r := &reader{db: db, dialect: d, hub: h, ahead: func() {}, stmts: map[string]*sql.Stmt{}}
+	if !d.prepares {
+		return r, nil
+	}
+	for _, text := range []string{headColumns, getSQL, d.list, d.listKeys, d.count, d.history, d.due, d.size} {
+		stmt, err := db.PrepareContext(ctx, text)
+		if err != nil {
 			return nil, fmt.Errorf("preparing %q: %w", text, err)
 		}
+		r.stmts[text] = stmt
 	}
 	return r, nil
+}
+
+// head reads the head row; seen is of the entry at the revision asked.
+func (r *reader) head(ctx context.Context, asked int64) (*head, error) {
+	var row *sql.Row
+	if stmt := r.stmts[headColumns]; stmt != nil {
+		row = stmt.QueryRowContext(ctx, asked)
+	} else {
+		row = r.db.QueryRowContext(ctx, headColumns, asked)
+	}
+	h := &head{}
+	if err := h.scan(row); err != nil {
+		return nil, fmt.Errorf("reading the head of the log: %w", err)
+	}
+	return h, nil
 }
 
 // snapshot is one consistent picture of the database.
@@ -68,17 +62,44 @@ type snapshot struct {
 // look runs see on one snapshot. Everything that see reads, the revision and
 // what was compacted included, belongs together.
 func (r *reader) look(ctx context.Context, see func(*snapshot) error) error {
-	tx, err := r.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	seen := r.hub.seen() // before the snapshot, which then must hold it
+	tx, h, err := r.begin(ctx, cancel, seen.revision)
 	if err != nil {
-		return fmt.Errorf("reading: %w", err)
+		return err
 	}
 	defer tx.Rollback() //nolint:errcheck // nothing was written
-	s := &snapshot{reader: r, ctx: ctx, tx: tx}
-	var swept int64
-	if err := tx.StmtContext(ctx, r.headQ).QueryRowContext(ctx).Scan(&s.revision, &s.compacted, &swept); err != nil {
-		return fmt.Errorf("reading the last revision: %w", err)
+	if err := compare(seen, h); err != nil {
+		r.ahead()
+		return err
 	}
-	return see(s)
+	if h.revision > seen.revision {
+		r.ahead() // somebody else wrote: whoever asks is about to want the events
+	}
+	return see(&snapshot{reader: r, ctx: ctx, tx: tx, revision: h.revision, compacted: h.compacted})
+}
+
+// begin takes a snapshot. A shared database that does not answer is not waited
+// for as long as the request may last: the client shall hear of it.
+func (r *reader) begin(ctx context.Context, cancel context.CancelCauseFunc, asked int64) (*sql.Tx, *head, error) {
+	if r.dialect.shared {
+		defer time.AfterFunc(patience, func() { cancel(errSlow) }).Stop()
+	}
+	tx, err := r.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	h := &head{}
+	if err == nil {
+		if err = h.scan((&snapshot{reader: r, ctx: ctx, tx: tx}).row(headColumns, asked)); err != nil {
+			_ = tx.Rollback() // the first error tells more
+		}
+	}
+	if err != nil {
+		if errors.Is(context.Cause(ctx), errSlow) {
+			err = errSlow
+		}
+		return nil, nil, fmt.Errorf("reading the head of the log: %w", err)
+	}
+	return tx, h, nil
 }
 
 // at turns a requested revision (0 = now) into one that this snapshot can show.
@@ -99,14 +120,14 @@ type keyRange struct{ start, end string }
 
 // bounds are the range as arguments of a query. The end "\x00" is etcd's for
 // "all that follow"; both empty is every key.
-func (k keyRange) bounds() (any, any) {
+func (k keyRange) bounds(d *dialect) (start, end any) {
 	switch {
 	case k.end == "\x00", k.start == "" && k.end == "":
-		return k.start, []byte{}
+		return d.name(k.start), d.everything
 	case k.end == "":
-		return k.start, k.start + "\x00"
+		return d.name(k.start), d.name(k.start + "\x00")
 	}
-	return k.start, k.end
+	return d.name(k.start), d.name(k.end)
 }
 
 func (k keyRange) contains(key string) bool {
@@ -120,7 +141,7 @@ func (k keyRange) contains(key string) bool {
 }
 
 func (s *snapshot) get(key string, revision int64) (*server.KeyValue, error) {
-	rows, err := s.rows(s.getQ, key, revision)
+	rows, err := s.rows(getSQL, s.dialect.name(key), revision)
 	if err != nil {
 		return nil, fmt.Errorf("reading key %s: %w", key, err)
 	}
@@ -135,15 +156,15 @@ func (s *snapshot) get(key string, revision int64) (*server.KeyValue, error) {
 }
 
 func (s *snapshot) list(keys keyRange, limit, revision int64, keysOnly bool) ([]*server.KeyValue, error) {
-	query := s.listQ
+	query := s.dialect.list
 	if keysOnly {
-		query = s.listKeysQ
+		query = s.dialect.listKeys
 	}
 	if limit <= 0 {
-		limit = -1 // SQLite's word for no limit
+		limit = noLimit
 	}
-	start, end := keys.bounds()
-	rows, err := s.rows(query, start, end, revision, limit)
+	start, end := keys.bounds(s.dialect)
+	rows, err := s.rows(query, start, end, revision, revision, limit)
 	if err != nil {
 		return nil, fmt.Errorf("listing %s: %w", keys.start, err)
 	}
@@ -155,29 +176,48 @@ func (s *snapshot) list(keys keyRange, limit, revision int64, keysOnly bool) ([]
 }
 
 func (s *snapshot) count(keys keyRange, revision int64) (n int64, err error) {
-	start, end := keys.bounds()
-	if err := s.tx.StmtContext(s.ctx, s.countQ).QueryRowContext(s.ctx, start, end, revision).Scan(&n); err != nil {
+	start, end := keys.bounds(s.dialect)
+	if err := s.row(s.dialect.count, start, end, revision).Scan(&n); err != nil {
 		return 0, fmt.Errorf("counting %s: %w", keys.start, err)
 	}
 	return n, nil
 }
 
-// history reads the events after one revision up to another, that one included.
-func (s *snapshot) history(keys keyRange, after, upTo int64) ([]*server.Event, error) {
-	start, end := keys.bounds()
-	rows, err := s.rows(s.historyQ, after, upTo, start, end)
-	if err != nil {
-		return nil, fmt.Errorf("reading the history of %s: %w", keys.start, err)
+// size is how much room the database takes, in bytes.
+func (s *snapshot) size() (n int64, err error) {
+	if err := s.row(s.dialect.size).Scan(&n); err != nil {
+		return 0, fmt.Errorf("reading the size of the database: %w", err)
 	}
-	events, err := scanEvents(rows)
-	if err != nil {
-		return nil, fmt.Errorf("reading the history of %s: %w", keys.start, err)
-	}
-	return events, nil
+	return n, nil
 }
 
-func (s *snapshot) rows(query *sql.Stmt, args ...any) (*sql.Rows, error) {
-	return s.tx.StmtContext(s.ctx, query).QueryContext(s.ctx, args...)
+// history reads the events after one revision up to another, that one included,
+// and the stamps of their transactions.
+func (s *snapshot) history(keys keyRange, after, upTo, limit int64) ([]*server.Event, []int64, error) {
+	start, end := keys.bounds(s.dialect)
+	rows, err := s.rows(s.dialect.history, after+1, upTo, start, end, limit)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the history of %s: %w", keys.start, err)
+	}
+	events, stamps, err := scanEvents(rows)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the history of %s: %w", keys.start, err)
+	}
+	return events, stamps, nil
+}
+
+func (s *snapshot) rows(query string, args ...any) (*sql.Rows, error) {
+	if stmt := s.stmts[query]; stmt != nil {
+		return s.tx.StmtContext(s.ctx, stmt).QueryContext(s.ctx, args...)
+	}
+	return s.tx.QueryContext(s.ctx, query, args...)
+}
+
+func (s *snapshot) row(query string, args ...any) *sql.Row {
+	if stmt := s.stmts[query]; stmt != nil {
+		return s.tx.StmtContext(s.ctx, stmt).QueryRowContext(s.ctx, args...)
+	}
+	return s.tx.QueryRowContext(s.ctx, query, args...)
 }
 
 // scanKeyValues reads all rows or gives an error: rows.Next ends the same way
@@ -197,22 +237,22 @@ func scanKeyValues(rows *sql.Rows) ([]*server.KeyValue, error) {
 	return kvs, rows.Err()
 }
 
-func scanEvents(rows *sql.Rows) ([]*server.Event, error) {
+func scanEvents(rows *sql.Rows) (events []*server.Event, stamps []int64, err error) {
 	defer rows.Close() //nolint:errcheck // rows.Err was asked
-	var events []*server.Event
 	for rows.Next() {
 		e, p := &server.Event{KV: &server.KeyValue{}}, &server.KeyValue{}
+		var stamp int64
 		var revision, created, version, lease sql.NullInt64
-		if err := rows.Scan(&e.KV.ModRevision, &e.KV.Key, &e.KV.CreateRevision, &e.KV.Version, &e.KV.Lease, &e.Delete, &e.KV.Value,
+		if err := rows.Scan(&e.KV.ModRevision, &e.KV.Key, &e.KV.CreateRevision, &e.KV.Version, &e.KV.Lease, &e.Delete, &stamp, &e.KV.Value,
 			&revision, &created, &version, &lease, &p.Value); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		e.Create = !e.Delete && e.KV.CreateRevision == e.KV.ModRevision
 		if revision.Valid {
 			p.Key, p.ModRevision, p.CreateRevision, p.Version, p.Lease = e.KV.Key, revision.Int64, created.Int64, version.Int64, lease.Int64
 			e.PrevKV = p
 		}
-		events = append(events, e)
+		events, stamps = append(events, e), append(stamps, stamp)
 	}
-	return events, rows.Err()
+	return events, stamps, rows.Err()
 }

@@ -24,7 +24,7 @@ func TestAStorageThatCannotBeServedIsRefusedInOneLine(t *testing.T) {
 		says     string
 	}{
 		"no endpoint":             {endpoint: " ", says: "empty"},
-		"another scheme":          {endpoint: "mysql://DIR/x", says: `scheme "mysql"`},
+		"another scheme":          {endpoint: "postgres://DIR/x", says: `scheme "postgres"`},
 		"a relative path":         {endpoint: "sqlite://state.db", says: "no absolute file path"},
 		"no file":                 {endpoint: "sqlite://DIR/", says: "no absolute file path"},
 		"an unknown parameter":    {endpoint: "sqlite://DIR/state.db?synchronus=full", says: `unknown parameter "synchronus"`},
@@ -211,7 +211,7 @@ func TestCloseIsBoundedByItsContext(t *testing.T) {
 	s := serve(t, databaseIn(t.TempDir()))
 	hold, held := make(chan struct{}), make(chan struct{})
 	go func() {
-		_ = s.backend.writer.do(t.Context(), 0, func(*batch) error { close(held); <-hold; return nil })
+		_ = s.backend.writer.do(t.Context(), "", 0, func(*batch) error { close(held); <-hold; return nil })
 	}()
 	<-held
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -22,7 +24,7 @@ import (
 
 const (
 	// Scheme is what this package's driver is registered as with Kine.
-	Scheme = "cellfed-sqlite"
+	Scheme = "cellfed"
 
 	// emulatedVersion is the etcd whose answers the API server should expect:
 	// from 3.5.13 on it trusts requests for watch progress.
@@ -43,9 +45,16 @@ func init() {
 
 // Config says where the log lives.
 type Config struct {
-	// Endpoint is "sqlite:///abs/path/state.db[?synchronous=full|normal|off]".
-	// Less than full may lose acknowledged writes when the machine loses power.
+	// Endpoint is "sqlite:///abs/path/state.db[?synchronous=full|normal|off]", where
+	// less than full may lose acknowledged writes when the machine loses power, or
+	// "mysql://user[:password]@host[:port]/database[?…]".
 	Endpoint string
+	// ReadOnly opens a database that is there for reading, also beside a process that
+	// uses it. Nothing expires or is compacted, and every write is refused.
+	ReadOnly bool
+	// MarkFile is where the server keeps how much of the log it has seen; "" = in
+	// memory only, so that a loss shows while the process lives.
+	MarkFile string
 	// SocketDir is where a private directory for the unix socket is made; ""
 	// = the system's directory for temporary files, also if this one is too
 	// long for a socket's path.
@@ -84,7 +93,7 @@ func start(ctx context.Context, cfg Config, scheme string) (*Server, error) {
 	}
 	quietKine()
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	_, opened, err := drivers.New(life, &sync.WaitGroup{}, &drivers.Config{Endpoint: scheme + "://" + cfg.Endpoint})
+	_, opened, err := drivers.New(life, &sync.WaitGroup{}, &drivers.Config{Endpoint: scheme + "://" + opening{cfg}.String()})
 	if err != nil {
 		cancel()
 		return nil, err
@@ -99,30 +108,78 @@ func start(ctx context.Context, cfg Config, scheme string) (*Server, error) {
 	return s, nil
 }
 
-// constructor makes the function that Kine calls; the data source name is a whole
-// Config.Endpoint. It opens the database; who asked for the backend closes it.
+// opening carries a Config through Kine, which hands drivers one string.
+type opening struct{ Config }
+
+func (o opening) String() string {
+	return url.Values{"endpoint": {o.Endpoint}, "readOnly": {strconv.FormatBool(o.ReadOnly)}, "mark": {o.MarkFile}}.Encode()
+}
+
+func parseOpening(s string) (o opening, err error) {
+	q, err := url.ParseQuery(s)
+	if err != nil {
+		return o, errors.New("the data source is not one of this package")
+	}
+	o.Endpoint, o.ReadOnly, o.MarkFile = q.Get("endpoint"), q.Get("readOnly") == "true", q.Get("mark")
+	return o, nil
+}
+
+// constructor makes the function that Kine calls; the data source name is an
+// opening. It opens the database; who asked for the backend closes it.
 func constructor(open opener) drivers.Constructor {
 	return func(ctx context.Context, _ *sync.WaitGroup, cfg *drivers.Config) (bool, kine.Backend, error) {
-		source, err := parseEndpoint(cfg.DataSourceName)
+		o, err := parseOpening(cfg.DataSourceName)
 		if err != nil {
 			return false, nil, err
 		}
-		ctx = context.WithoutCancel(ctx) // an interrupt would undo half a transaction
-		data, err := openDatabase(ctx, source, open)
-		if err != nil {
-			return false, nil, err
-		}
-		b := &backend{data: data}
-		if b.writer, err = newWriter(ctx, data); err == nil {
-			b.reader, err = newReader(ctx, data.read)
-		}
-		if err != nil {
-			return false, nil, fmt.Errorf("opening database %s: %w", source.path, errors.Join(err, data.close()))
-		}
-		b.hub = newHub(b.writer.revision)
-		b.writer.hub = b.hub
-		return false, b, nil
+		b, err := openBackend(context.WithoutCancel(ctx), o.Config, open) // an interrupt would undo half a transaction
+		return false, b, err
 	}
+}
+
+func openBackend(ctx context.Context, cfg Config, open opener) (*backend, error) {
+	source, err := parseEndpoint(cfg.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	source.readOnly = cfg.ReadOnly
+	data, err := openDatabase(ctx, source, open)
+	if err != nil {
+		return nil, err
+	}
+	b := &backend{data: data, hub: newHub(tip{})}
+	var m *mark
+	if b.reader, err = newReader(ctx, data.read, data.dialect, b.hub); err == nil {
+		m, err = b.takeUp(ctx, cfg.MarkFile)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening database %s: %w", data.where, errors.Join(err, data.close()))
+	}
+	b.follower = newFollower(b.hub, b.reader, m)
+	b.writer = newWriter(ctx, data, b.follower)
+	return b, nil
+}
+
+// takeUp goes on from the head of the log; or, when entries are missing that this
+// server has seen in an earlier life, from there, so that the first write finds it
+// out.
+func (b *backend) takeUp(ctx context.Context, markFile string) (*mark, error) {
+	m, seen, err := openMark(markFile)
+	if err != nil {
+		return nil, err
+	}
+	h, err := b.reader.head(ctx, seen.revision)
+	if err != nil {
+		return nil, errors.Join(err, m.close())
+	}
+	if err := compare(seen, h); errors.Is(err, errLost) {
+		b.hub.tip = seen
+		return m, nil
+	}
+	now := tip{h.revision, h.epoch, h.stamp}
+	m.set(now)
+	b.hub.tip = now
+	return m, nil
 }
 
 func (s *Server) serve(ctx context.Context, socketDir string) error {

@@ -153,8 +153,12 @@ func (s *watchStream) follow(ctx context.Context, a *activeWatch) {
 			return
 		}
 		if err := s.deliver(a); err != nil {
+			last := &etcdserverpb.WatchResponse{CancelReason: reason(err)}
+			if errors.Is(err, server.ErrCompacted) {
+				last.CompactRevision = s.server.backend.hub.published() // whoever watched has to list anew
+			}
 			// If this cannot be sent either, the stream is ending by itself.
-			_ = s.end(a.id, &etcdserverpb.WatchResponse{CancelReason: reason(err)})
+			_ = s.end(a.id, last)
 			return
 		}
 	}

@@ -71,119 +71,124 @@ func write(ctx context.Context, c *clientv3.Client, writer, rounds int) error {
 }
 
 func TestWatchesAreOrderedAndWithoutGapsUnderManyWriters(t *testing.T) {
-	const writers, rounds = 32, 15
-	const last = 1 + writers*rounds*3 // revision 1 is the health key
-	dir := t.TempDir()
-	s := serve(t, databaseIn(dir))
-	c := client(t, s)
-	var wait sync.WaitGroup
-	stories := make([][]string, 6)
-	watchFrom := func(n int, from int64) {
-		wait.Go(func() {
-			var err error
-			if stories[n], err = follow(t.Context(), client(t, s), from, last); err != nil {
-				t.Errorf("watch %d: %v", n, err)
-			}
-		})
-	}
-	watchFrom(0, 1)
-	for w := range writers {
-		wait.Go(func() {
-			if err := write(t.Context(), c, w, rounds); err != nil {
-				t.Errorf("writer %d: %v", w, err)
-			}
-		})
-	}
-	// More come while writing goes on, from the past and from what is to come.
-	for n, from := range []int64{2, 100, 500, last - 10, last} {
-		time.Sleep(20 * time.Millisecond)
-		watchFrom(n+1, from)
-	}
-	wait.Wait()
-	if t.Failed() {
-		return
-	}
-	whole := stories[0]
-	for n, from := range []int64{1, 2, 100, 500, last - 10, last} {
-		if diff := cmp.Diff(whole[from-1:], stories[n]); diff != "" {
-			t.Errorf("watch %d from %d differs from the first (-first +other):\n%.2000s", n, from, diff)
+	onSQL(t, func(t *testing.T, endpoint string) {
+		const writers, rounds = 32, 15
+		const last = 1 + writers*rounds*3 // revision 1 is the health key
+		s := serve(t, endpoint)
+		c := client(t, s)
+		var wait sync.WaitGroup
+		stories := make([][]string, 6)
+		watchFrom := func(n int, from int64) {
+			wait.Go(func() {
+				var err error
+				if stories[n], err = follow(t.Context(), client(t, s), from, last); err != nil {
+					t.Errorf("watch %d: %v", n, err)
+				}
+			})
 		}
-	}
+		watchFrom(0, 1)
+		for w := range writers {
+			wait.Go(func() {
+				if err := write(t.Context(), c, w, rounds); err != nil {
+					t.Errorf("writer %d: %v", w, err)
+				}
+			})
+		}
+		// More come while writing goes on, from the past and from what is to come.
+		for n, from := range []int64{2, 100, 500, last - 10, last} {
+			time.Sleep(20 * time.Millisecond)
+			watchFrom(n+1, from)
+		}
+		wait.Wait()
+		if t.Failed() {
+			return
+		}
+		whole := stories[0]
+		for n, from := range []int64{1, 2, 100, 500, last - 10, last} {
+			if diff := cmp.Diff(whole[from-1:], stories[n]); diff != "" {
+				t.Errorf("watch %d from %d differs from the first (-first +other):\n%.2000s", n, from, diff)
+			}
+		}
 
-	shut(t, s)
-	restarted, err := follow(t.Context(), client(t, serve(t, databaseIn(dir))), 1, last)
-	if err != nil {
-		t.Fatalf("after a restart: %v", err)
-	}
-	if diff := cmp.Diff(whole, restarted); diff != "" {
-		t.Errorf("what the database tells differs from what the watch told (-watch +database):\n%.2000s", diff)
-	}
+		shut(t, s)
+		restarted, err := follow(t.Context(), client(t, serve(t, endpoint)), 1, last)
+		if err != nil {
+			t.Fatalf("after a restart: %v", err)
+		}
+		if diff := cmp.Diff(whole, restarted); diff != "" {
+			t.Errorf("what the database tells differs from what the watch told (-watch +database):\n%.2000s", diff)
+		}
+	})
 }
 
 func TestAWatchIsToldAtOnce(t *testing.T) {
-	s := serve(t, databaseIn(t.TempDir()))
-	c := client(t, s)
-	events := c.Watch(t.Context(), "/r/", clientv3.WithPrefix(), clientv3.WithCreatedNotify())
-	<-events
-	var delays []time.Duration
-	for n := range 300 {
-		if _, err := create(t.Context(), c, fmt.Sprint("/r/", n), "v"); err != nil {
-			t.Fatal(err)
-		}
-		acknowledged := time.Now()
+	onSQL(t, func(t *testing.T, endpoint string) {
+		s := serve(t, endpoint)
+		c := client(t, s)
+		events := c.Watch(t.Context(), "/r/", clientv3.WithPrefix(), clientv3.WithCreatedNotify())
 		<-events
-		delays = append(delays, time.Since(acknowledged))
-		if n > 0 && delays[n] > 500*time.Millisecond && delays[n-1] > 500*time.Millisecond {
-			t.Fatalf("events come %s and %s after the acknowledgement", delays[n-1], delays[n])
+		var delays []time.Duration
+		for n := range 300 {
+			if _, err := create(t.Context(), c, fmt.Sprint("/r/", n), "v"); err != nil {
+				t.Fatal(err)
+			}
+			acknowledged := time.Now()
+			<-events
+			delays = append(delays, time.Since(acknowledged))
+			if n > 0 && delays[n] > 500*time.Millisecond && delays[n-1] > 500*time.Millisecond {
+				t.Fatalf("events come %s and %s after the acknowledgement", delays[n-1], delays[n])
+			}
 		}
-	}
-	slices.Sort(delays)
-	p50, p99 := delays[len(delays)/2], delays[len(delays)*99/100]
-	t.Logf("event after acknowledgement: p50 %s, p99 %s, worst %s", p50, p99, delays[len(delays)-1])
-	if p99 > 50*time.Millisecond {
-		t.Errorf("p99 is %s, want at most 50 ms", p99)
-	}
+		slices.Sort(delays)
+		p50, p99 := delays[len(delays)/2], delays[len(delays)*99/100]
+		t.Logf("event after acknowledgement: p50 %s, p99 %s, worst %s", p50, p99, delays[len(delays)-1])
+		if p99 > 50*time.Millisecond {
+			t.Errorf("p99 is %s, want at most 50 ms", p99)
+		}
+	})
 }
 
 // An API server serves a consistent list from its cache once progress says that
 // the cache has everything. So whatever was acknowledged before the request
 // must be delivered before the report.
 func TestProgressIsReportedAfterTheEventsBeforeIt(t *testing.T) {
-	s := serve(t, databaseIn(t.TempDir()))
-	watching, writing := client(t, s), client(t, s)
-	ctx := t.Context()
-	events := watching.Watch(ctx, "/r/", clientv3.WithPrefix(), clientv3.WithCreatedNotify())
-	<-events
-	var wait sync.WaitGroup
-	defer wait.Wait()
-	noise, quiet := context.WithCancel(ctx)
-	defer quiet()
-	for n := range 4 {
-		wait.Go(func() { _ = write(noise, writing, n, 1<<30) }) // ends with its context
-	}
-	var seen int64
-	for n := range 100 {
-		made, err := create(ctx, writing, fmt.Sprint("/r/", n), "v")
-		if err != nil {
-			t.Fatal(err)
+	onSQL(t, func(t *testing.T, endpoint string) {
+		s := serve(t, endpoint)
+		watching, writing := client(t, s), client(t, s)
+		ctx := t.Context()
+		events := watching.Watch(ctx, "/r/", clientv3.WithPrefix(), clientv3.WithCreatedNotify())
+		<-events
+		var wait sync.WaitGroup
+		defer wait.Wait()
+		noise, quiet := context.WithCancel(ctx)
+		defer quiet()
+		for n := range 4 {
+			wait.Go(func() { _ = write(noise, writing, n, 1<<30) }) // ends with its context
 		}
-		if err := watching.RequestProgress(ctx); err != nil {
-			t.Fatal(err)
+		var seen int64
+		for n := range 100 {
+			made, err := create(ctx, writing, fmt.Sprint("/r/", n), "v")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := watching.RequestProgress(ctx); err != nil {
+				t.Fatal(err)
+			}
+			for answer := range events {
+				if !answer.IsProgressNotify() {
+					seen = answer.Events[len(answer.Events)-1].Kv.ModRevision
+					continue
+				}
+				if answer.Header.Revision < made.Header.Revision {
+					t.Fatalf("progress %d is before the request at %d", answer.Header.Revision, made.Header.Revision)
+				}
+				if seen < made.Header.Revision {
+					t.Fatalf("progress %d was told before event %d", answer.Header.Revision, made.Header.Revision)
+				}
+				break
+			}
 		}
-		for answer := range events {
-			if !answer.IsProgressNotify() {
-				seen = answer.Events[len(answer.Events)-1].Kv.ModRevision
-				continue
-			}
-			if answer.Header.Revision < made.Header.Revision {
-				t.Fatalf("progress %d is before the request at %d", answer.Header.Revision, made.Header.Revision)
-			}
-			if seen < made.Header.Revision {
-				t.Fatalf("progress %d was told before event %d", answer.Header.Revision, made.Header.Revision)
-			}
-			break
-		}
-	}
+	})
 }
 
 func TestASlowWatchEndsInsteadOfFillingTheMemory(t *testing.T) {
@@ -227,19 +232,20 @@ func TestACancelledWatchLeavesNothingBehind(t *testing.T) {
 }
 
 func TestDeletesCarryWhatWasDeleted(t *testing.T) {
-	c := client(t, serve(t, databaseIn(t.TempDir())))
-	made, err := create(t.Context(), c, "/r/a", "v")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := remove(t.Context(), c, "/r/a", made.Header.Revision); err != nil {
-		t.Fatal(err)
-	}
-	answer := <-c.Watch(t.Context(), "/r/a", clientv3.WithRev(made.Header.Revision), clientv3.WithPrevKV())
-	if len(answer.Events) != 2 {
-		t.Fatalf("events: %v", answer.Events)
-	}
-	if e := answer.Events[1]; e.Type != mvccpb.DELETE || e.Kv.ModRevision != made.Header.Revision+1 || string(e.PrevKv.Value) != "v" {
-		t.Errorf("deletion: %v", e)
-	}
+	onEvery(t, func(t *testing.T, c *clientv3.Client) {
+		made, err := create(t.Context(), c, "/r/a", "v")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := remove(t.Context(), c, "/r/a", made.Header.Revision); err != nil {
+			t.Fatal(err)
+		}
+		answer := <-c.Watch(t.Context(), "/r/a", clientv3.WithRev(made.Header.Revision), clientv3.WithPrevKV())
+		if len(answer.Events) != 2 {
+			t.Fatalf("events: %v", answer.Events)
+		}
+		if e := answer.Events[1]; e.Type != mvccpb.DELETE || e.Kv.ModRevision != made.Header.Revision+1 || string(e.PrevKv.Value) != "v" {
+			t.Errorf("deletion: %v", e)
+		}
+	})
 }

@@ -2,14 +2,11 @@ package storage
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
-	"os"
+	"slices"
 	"sync"
 	"time"
-
-	"github.com/k3s-io/kine/pkg/server"
 )
 
 const (
@@ -18,90 +15,73 @@ const (
 	batchWrites = 512
 	batchBytes  = 8 << 20
 
-	// quiet is how long nothing is written before the log is copied into the
-	// database and emptied.
-	quiet = time.Second
-
-	// walLimit is the size of the log at which a write waits for the readers that
-	// keep it from being used from the start again; it is looked at every so many
-	// transactions.
-	walLimit = 64 << 20
-	walEvery = 64
+	// patience is how long a write may take altogether in a database that others
+	// share and that may be anywhere; lastTry is what a transaction gets at least.
+	patience = 1600 * time.Millisecond
+	lastTry  = 200 * time.Millisecond
 )
 
-var errClosed = errors.New("storage is closed")
+var (
+	errClosed = errors.New("storage is closed")
+	errSlow   = fmt.Errorf("the database did not answer within %s", patience)
+)
 
 // change is one write on its way to the disk. apply is run inside the
 // transaction, maybe twice (see commit), and leaves its answer where the caller
 // finds it; it returns an error only when the database does.
 type change struct {
 	ctx   context.Context
+	since time.Time
+	name  string // what it reads and writes; "" = nothing of its own
 	size  int
 	apply func(*batch) error
 	done  chan error
 }
 
-// writer owns the writing connection. All writes pass through its goroutine,
-// so a compare and its put cannot be torn apart and revisions have no holes.
+// writer is the only one in this process that writes. All writes pass through
+// its goroutine, so that those that wait share a transaction; across processes the
+// head's lock does what the goroutine does here: a compare and its put cannot be
+// torn apart, and revisions have no holes.
 type writer struct {
-	ctx      context.Context // carries values only: a transaction is never interrupted half way
-	conn     *sql.Conn
-	hub      *hub
+	ctx      context.Context // carries values only: a transaction ends by its own clock
+	data     *database
+	follower *follower
 	changes  chan *change
 	stop     chan struct{}
 	stopped  chan struct{}
 	dead     chan struct{}
 	deadOnce sync.Once
 	deadErr  error
-	dirty    bool // the log holds pages that the database does not
-	commits  int
-	wal      string // the log's path
 	wakeTTL  func(at int64)
-
-	revision, compacted, swept int64
-
-	begin, commitTx, rollback, latest, insert, setFact, dropReplaced, dropTombstones *sql.Stmt
 }
 
-func newWriter(ctx context.Context, data *database) (*writer, error) {
-	conn := data.write
-	w := &writer{
-		ctx: ctx, conn: conn, wal: data.path + "-wal",
+func newWriter(ctx context.Context, data *database, f *follower) *writer {
+	return &writer{
+		ctx: ctx, data: data, follower: f,
 		changes: make(chan *change), stop: make(chan struct{}), stopped: make(chan struct{}), dead: make(chan struct{}),
 		wakeTTL: func(int64) {},
 	}
-	for text, stmt := range map[string]**sql.Stmt{
-		`BEGIN IMMEDIATE`: &w.begin,
-		`COMMIT`:          &w.commitTx,
-		`ROLLBACK`:        &w.rollback,
-		`SELECT revision, deleted, create_revision, version, lease, value FROM entries
-			WHERE key = ? ORDER BY revision DESC LIMIT 1`: &w.latest,
-		`INSERT INTO entries (revision, key, deleted, create_revision, previous, version, lease, expires, value)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`: &w.insert,
-		`UPDATE facts SET value = ?2 WHERE name = ?1`: &w.setFact,
-		`DELETE FROM entries WHERE revision IN (SELECT previous FROM entries WHERE revision > ?1 AND revision <= ?2 AND previous > 0)`: &w.dropReplaced,
-		`DELETE FROM entries WHERE revision > ?1 AND revision <= ?2 AND deleted = 1`:                                                   &w.dropTombstones,
-	} {
-		var err error
-		if *stmt, err = conn.PrepareContext(ctx, text); err != nil {
-			return nil, fmt.Errorf("preparing %q: %w", text, err)
-		}
-	}
-	row := conn.QueryRowContext(ctx, headSQL)
-	if err := row.Scan(&w.revision, &w.compacted, &w.swept); err != nil {
-		return nil, fmt.Errorf("reading the last revision: %w", err)
-	}
-	return w, nil
 }
 
 // do hands apply to the writing goroutine and waits until what it wrote is on
 // the disk. Once accepted it is waited for even if ctx ends: it will be
 // written, and nobody should be told otherwise.
-func (w *writer) do(ctx context.Context, size int, apply func(*batch) error) error {
-	c := &change{ctx: ctx, size: size, apply: apply, done: make(chan error, 1)}
+func (w *writer) do(ctx context.Context, name string, size int, apply func(*batch) error) error {
+	if w.data.readOnly {
+		return errReadOnly
+	}
+	c := &change{ctx: ctx, since: time.Now(), name: name, size: size, apply: apply, done: make(chan error, 1)}
+	var late <-chan time.Time
+	if w.data.dialect.shared {
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		late = timer.C
+	}
 	select {
 	case w.changes <- c:
 		return <-c.done
+	case <-late:
+		return errSlow
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-w.stop:
@@ -117,17 +97,31 @@ func (w *writer) run() {
 		select {
 		case c := <-w.changes:
 			w.commit(w.gather(c))
-			w.boundLog()
+			w.upkeep(w.data.boundLog)
 			idle.Reset(quiet)
 		case <-idle.C:
-			if w.dirty && !w.checkpoint() {
+			if !w.upkeep(w.data.emptyLog) {
 				idle.Reset(quiet) // a reader was in the way
 			}
 		case <-w.stop:
-			w.checkpoint()
+			w.upkeep(w.data.emptyLog)
 			return
 		}
 	}
+}
+
+// upkeep looks after the file, unless nothing may touch it any more. It reports
+// whether there is nothing left to do.
+func (w *writer) upkeep(do func(context.Context) (bool, error)) bool {
+	if w.failure() != nil {
+		return true
+	}
+	done, err := do(w.ctx)
+	if err != nil && w.data.lethal(err) {
+		w.fail(err)
+		return true
+	}
+	return done
 }
 
 // gather takes along whatever else is waiting right now. It does not wait for
@@ -148,7 +142,8 @@ func (w *writer) gather(first *change) []*change {
 
 // commit writes the changes in one transaction and answers them. If one of them
 // cannot be written, each is tried by itself, so that the one that is at fault
-// fails alone.
+// fails alone; but not if it is the database that fails, or if nobody knows what
+// was written.
 func (w *writer) commit(changes []*change) {
 	live := changes[:0]
 	for _, c := range changes {
@@ -162,7 +157,8 @@ func (w *writer) commit(changes []*change) {
 		return
 	}
 	err := w.transact(live)
-	if err != nil && len(live) > 1 && w.failure() == nil {
+	var own *ownFault
+	if len(live) > 1 && errors.As(err, &own) && w.failure() == nil {
 		for _, c := range live {
 			c.done <- w.transact([]*change{c})
 		}
@@ -173,84 +169,158 @@ func (w *writer) commit(changes []*change) {
 	}
 }
 
+// ownFault is an error that one of the changes may have by itself: the database
+// answered, and nothing was written.
+type ownFault struct{ error }
+
+func (e *ownFault) Unwrap() error { return e.error }
+
 // transact writes the changes, all or none, and tells the watchers.
 func (w *writer) transact(changes []*change) error {
 	if err := w.failure(); err != nil {
 		return err
 	}
-	b := &batch{w: w, revision: w.revision, compacted: w.compacted, swept: w.swept}
-	err := w.attempt(b, changes)
+	ctx, cancel := w.bound(changes[0])
+	defer cancel()
+	b, err := w.attempt(ctx, changes)
 	if err != nil {
-		if lethal(err) {
+		if w.data.lethal(err) {
 			w.fail(err)
+		}
+		if ctx.Err() != nil && w.ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("%w: %v", errSlow, err) //nolint:errorlint // a deadline of ours must not look like the client's
 		}
 		return err
 	}
-	w.dirty = w.dirty || b.wrote
-	w.revision, w.compacted, w.swept = b.revision, b.compacted, b.swept
-	w.hub.publish(b.revision, b.events)
+	if b.wrote() {
+		w.data.dirty = true
+		w.follower.committed(b)
+	}
 	if b.expires > 0 {
 		w.wakeTTL(b.expires)
 	}
 	return nil
 }
 
-func (w *writer) attempt(b *batch, changes []*change) error {
-	if _, err := w.begin.ExecContext(w.ctx); err != nil {
-		return fmt.Errorf("beginning a transaction: %w", err)
+// bound is how long a transaction may take whose first change has waited already.
+// A file is waited for: to give up in the middle of a write helps nobody.
+func (w *writer) bound(first *change) (context.Context, context.CancelFunc) {
+	if !w.data.dialect.shared {
+		return w.ctx, func() {}
+	}
+	return context.WithTimeout(w.ctx, max(patience-time.Since(first.since), lastTry))
+}
+
+func (w *writer) attempt(ctx context.Context, changes []*change) (*batch, error) {
+	seen := w.follower.hub.seen()
+	s, h, err := w.lock(ctx, seen.revision)
+	if err != nil {
+		return nil, err
+	}
+	if err := compare(seen, &h); err != nil {
+		return nil, w.begunAnew(ctx, s, h, err)
+	}
+	b := newBatch(ctx, s, h)
+	if err := w.fill(b, changes); err != nil {
+		return nil, w.abandon(ctx, err)
+	}
+	if !b.wrote() {
+		// Only refusals: there is nothing to wait for the disk for.
+		return b, w.abandon(ctx, nil)
+	}
+	if err := b.flush(); err != nil {
+		return nil, w.abandon(ctx, err)
+	}
+	if err := s.exec(ctx, `COMMIT`); err != nil {
+		return w.settle(ctx, b, fmt.Errorf("committing: %w", err))
+	}
+	return b, nil
+}
+
+// fill judges the changes against what is there.
+func (w *writer) fill(b *batch, changes []*change) error {
+	names := make([]string, 0, len(changes))
+	for _, c := range changes {
+		if c.name != "" {
+			names = append(names, c.name)
+		}
+	}
+	slices.Sort(names)
+	if err := b.fetch(slices.Compact(names)); err != nil {
+		return err
 	}
 	for _, c := range changes {
 		if err := c.apply(b); err != nil {
-			return w.abandon(err)
+			return err
 		}
-	}
-	if !b.wrote {
-		// Only refusals: there is nothing to wait for the disk for.
-		return w.abandon(nil)
-	}
-	if _, err := w.commitTx.ExecContext(w.ctx); err != nil {
-		return w.abandon(fmt.Errorf("committing: %w", err))
 	}
 	return nil
 }
 
-// abandon rolls back. SQLite rolls back by itself after some errors, so that
+// lock begins a transaction. A connection that has died since it was last used
+// is no reason to fail: nothing was asked of it yet, so a new one is tried.
+func (w *writer) lock(ctx context.Context, asked int64) (*session, head, error) {
+	for again := false; ; again = true {
+		s, err := w.data.session(ctx)
+		if err != nil {
+			return nil, head{}, fmt.Errorf("connecting to the database: %w", err)
+		}
+		h, err := s.lock(ctx, asked)
+		if err == nil {
+			return s, h, nil
+		}
+		lost := w.data.lost(err)
+		if err = w.abandon(ctx, err); again || !lost || ctx.Err() != nil {
+			return nil, head{}, err
+		}
+	}
+}
+
+// abandon rolls back. A database rolls back by itself after some errors, so that
 // there may be nothing left to roll back; a transaction that is still open
-// afterwards would show when the next one begins, and fail it.
-func (w *writer) abandon(cause error) error {
-	_, err := w.rollback.ExecContext(w.ctx)
+// afterwards would show when the next one begins, and fail it. A connection that
+// is in doubt is given up: the server rolls back what it left open.
+func (w *writer) abandon(ctx context.Context, cause error) error {
+	if cause != nil && w.data.lost(cause) {
+		w.data.drop()
+		return cause
+	}
+	s := w.data.write
+	err := s.exec(ctx, `ROLLBACK`)
+	if err != nil && w.data.dialect.shared {
+		w.data.drop()
+	}
 	if cause == nil && err != nil {
 		return fmt.Errorf("rolling back: %w", err)
 	}
-	return cause
+	if cause != nil {
+		return &ownFault{cause}
+	}
+	return nil
 }
 
-// checkpoint copies the log into the database and empties it. It reports
-// whether it could: a reader that still looks at the log is in the way.
-func (w *writer) checkpoint() bool {
-	if w.failure() != nil {
-		return true // nothing may touch the file any more
+// settle finds out what became of a transaction whose commit failed. In a shared
+// database the answer may have been lost on the way: under the head's lock, which
+// the transaction held as long as it lived, its entries are there or will never
+// be.
+func (w *writer) settle(ctx context.Context, b *batch, cause error) (*batch, error) {
+	if !w.data.dialect.shared {
+		return nil, w.abandon(ctx, cause)
 	}
-	var busy, pages, moved int
-	err := w.conn.QueryRowContext(w.ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved)
-	if err != nil && lethal(err) {
-		w.fail(err)
-		return true
-	}
-	if err == nil && busy == 0 {
-		w.dirty = false
-	}
-	return !w.dirty
-}
-
-// boundLog keeps readers that overlap each other without end from making the
-// log grow without end.
-func (w *writer) boundLog() {
-	if w.commits++; w.commits%walEvery != 0 {
-		return
-	}
-	if info, err := os.Stat(w.wal); err == nil && info.Size() > walLimit {
-		w.checkpoint()
+	w.data.drop()
+	for {
+		s, h, err := w.lock(ctx, b.revision)
+		switch {
+		case err == nil && len(b.events) > 0 && h.seen.Valid && h.seen.Int64 == b.mark && h.epoch == b.epoch:
+			b.session = s
+			return b, w.abandon(ctx, nil) // it is there
+		case err == nil:
+			_ = w.abandon(ctx, nil) // the next transaction begins by itself
+			return nil, fmt.Errorf("%w; nothing was written", cause)
+		case ctx.Err() != nil:
+			return nil, fmt.Errorf("%w; whether it was written is not known: %v", cause, err) //nolint:errorlint // one cause is enough
+		}
+		pause(ctx, 20*time.Millisecond)
 	}
 }
 
@@ -269,70 +339,4 @@ func (w *writer) failure() error {
 	default:
 		return nil
 	}
-}
-
-// batch is one transaction in the making.
-type batch struct {
-	w                          *writer
-	wrote                      bool
-	revision, compacted, swept int64
-	expires                    int64 // the earliest expiry among the entries
-	events                     []*server.Event
-}
-
-// latest reads the newest entry of a key, nil if the key does not exist.
-func (b *batch) latest(key string) (*server.KeyValue, error) {
-	kv := &server.KeyValue{Key: key}
-	var deleted bool
-	row := b.w.latest.QueryRowContext(b.w.ctx, key)
-	err := row.Scan(&kv.ModRevision, &deleted, &kv.CreateRevision, &kv.Version, &kv.Lease, &kv.Value)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading key %s: %w", key, err)
-	}
-	if deleted {
-		return nil, nil
-	}
-	return kv, nil
-}
-
-// put appends an entry that gives key a value; previous is nil for a new key.
-func (b *batch) put(key string, value []byte, lease int64, previous *server.KeyValue) (*server.KeyValue, error) {
-	kv := &server.KeyValue{Key: key, Value: value, Lease: lease, ModRevision: b.revision + 1, CreateRevision: b.revision + 1, Version: 1}
-	if previous != nil {
-		kv.CreateRevision, kv.Version = previous.CreateRevision, previous.Version+1
-	}
-	var expires int64
-	if lease > 0 {
-		// Kine's leases are their own time to live, in seconds.
-		expires = time.Now().Add(time.Duration(lease) * time.Second).UnixMilli()
-	}
-	return kv, b.append(&server.Event{Create: previous == nil, KV: kv, PrevKV: previous}, expires)
-}
-
-// remove appends an entry that says that the key is gone.
-func (b *batch) remove(previous *server.KeyValue) error {
-	kv := &server.KeyValue{Key: previous.Key, ModRevision: b.revision + 1}
-	return b.append(&server.Event{Delete: true, KV: kv, PrevKV: previous}, 0)
-}
-
-func (b *batch) append(e *server.Event, expires int64) error {
-	var previous int64
-	if e.PrevKV != nil {
-		previous = e.PrevKV.ModRevision
-	}
-	kv := e.KV
-	_, err := b.w.insert.ExecContext(b.w.ctx, kv.ModRevision, kv.Key, e.Delete, kv.CreateRevision, previous, kv.Version, kv.Lease, expires, kv.Value)
-	if err != nil {
-		return fmt.Errorf("writing key %s: %w", kv.Key, err)
-	}
-	b.wrote = true
-	b.revision = kv.ModRevision
-	b.events = append(b.events, e)
-	if expires > 0 && (b.expires == 0 || expires < b.expires) {
-		b.expires = expires
-	}
-	return nil
 }

@@ -27,13 +27,13 @@ func TestTheHouseKeepsItsLaws(t *testing.T) {
 	}
 }
 
-func TestSmallBinariesStaySmall(t *testing.T) {
-	for command := range small {
-		if _, err := os.Stat("../../" + command); os.IsNotExist(err) {
+func TestSmallPackagesStaySmall(t *testing.T) {
+	for name := range small {
+		if _, err := os.Stat("../../" + name); os.IsNotExist(err) {
 			continue
 		}
-		t.Run(command, func(t *testing.T) {
-			out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", Module+"/"+command).Output()
+		t.Run(name, func(t *testing.T) {
+			out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", Module+"/"+name).Output()
 			if err != nil {
 				t.Fatalf("listing what it links: %v", err)
 			}
@@ -41,7 +41,7 @@ func TestSmallBinariesStaySmall(t *testing.T) {
 			if len(linked) < 50 {
 				t.Fatalf("only %d packages were listed", len(linked))
 			}
-			for _, fault := range LinksTooMuch(command, linked) {
+			for _, fault := range LinksTooMuch(name, linked) {
 				t.Error(fault)
 			}
 		})

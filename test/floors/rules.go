@@ -189,13 +189,13 @@ func eachImport(p Package, tests bool, fault func(imported string) string) []str
 	return out
 }
 
-// LinksTooMuch tells what a binary that should stay small links, given all packages that it is made of.
-func LinksTooMuch(command string, linked []string) []string {
+// LinksTooMuch tells what a package that should stay small links, given all packages that it is made of.
+func LinksTooMuch(name string, linked []string) []string {
 	var out []string
-	for _, forbidden := range small[command] {
+	for _, forbidden := range small[name].forbidden {
 		for _, l := range linked {
 			if within(l, forbidden) {
-				out = append(out, fmt.Sprintf("%s links %s: it is downloaded to laptops or runs in every member, and must stay small", command, l))
+				out = append(out, fmt.Sprintf("%s links %s and must stay small: %s", name, l, small[name].reason))
 				break
 			}
 		}

@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"syscall"
@@ -20,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/cellfed/cellfed/pkg/playground"
+	"github.com/cellfed/cellfed/test/harness/process"
 )
 
 // Times that only a machine in trouble exceeds.
@@ -143,8 +142,7 @@ func (s *MemberSet) launch(binary string, config membersConfig) error {
 	}
 	s.command = exec.Command(binary, args...)
 	s.command.Stdout, s.command.Stderr = io.Discard, s.progress
-	s.command.SysProcAttr = dieWithMe()
-	if err := startBound(s.command); err != nil {
+	if err := process.StartBound(s.command); err != nil {
 		return fmt.Errorf("starting members: %w", err)
 	}
 	go func() {
@@ -276,41 +274,7 @@ func (m *Member) must(t testing.TB, action playground.Action) {
 }
 
 // Binary finds a built binary: in CELLFED_BIN_DIR, else in bin/ of the repository.
-func Binary(name string) (string, error) {
-	dir := os.Getenv("CELLFED_BIN_DIR")
-	if dir == "" {
-		root, err := repositoryRoot()
-		if err != nil {
-			return "", err
-		}
-		dir = filepath.Join(root, "bin")
-	}
-	path := filepath.Join(dir, name)
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%s is not there: run make build", path)
-	} else if err != nil {
-		return "", fmt.Errorf("finding binary: %w", err)
-	}
-	return path, nil
-}
-
-// repositoryRoot is the folder of go.mod, above the folder a test runs in.
-func repositoryRoot() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", fmt.Errorf("finding repository: %w", err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", errors.New("finding repository: no go.mod above the working directory; set CELLFED_BIN_DIR")
-		}
-		dir = parent
-	}
-}
+func Binary(name string) (string, error) { return process.Binary(name) }
 
 // syncBuffer is a buffer that is read while a process still writes to it.
 type syncBuffer struct {

@@ -9,8 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -19,6 +17,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/cellfed/cellfed/test/harness/process"
 )
 
 // Times that only a machine in trouble exceeds.
@@ -145,18 +145,17 @@ func (p *Plane) launch() (*planeProcess, error) {
 		return nil, fmt.Errorf("opening log of the plane: %w", err)
 	}
 	defer func() { _ = log.Close() }() // the process has a descriptor of its own
-	process := &planeProcess{command: exec.Command(p.binary, append(args, p.options.Args...)...), gone: make(chan struct{})}
-	process.command.Stdout, process.command.Stderr = log, log
-	process.command.Env = append(os.Environ(), p.options.Env...)
-	process.command.SysProcAttr = dieWithMe()
-	if err := startBound(process.command); err != nil {
+	life := &planeProcess{command: exec.Command(p.binary, append(args, p.options.Args...)...), gone: make(chan struct{})}
+	life.command.Stdout, life.command.Stderr = log, log
+	life.command.Env = append(os.Environ(), p.options.Env...)
+	if err := process.StartBound(life.command); err != nil {
 		return nil, fmt.Errorf("starting the plane: %w", err)
 	}
 	go func() {
-		process.exit = process.command.Wait()
-		close(process.gone)
+		life.exit = life.command.Wait()
+		close(life.gone)
 	}()
-	return process, nil
+	return life, nil
 }
 
 // await waits for the plane to be ready and learns where it serves.
@@ -276,12 +275,4 @@ func (p *Plane) Close() error {
 }
 
 // logTail is the end of the plane's log.
-func (p *Plane) logTail() string {
-	const lines = 50
-	data, err := os.ReadFile(p.Log)
-	if err != nil {
-		return "(no log: " + err.Error() + ")"
-	}
-	all := slices.Collect(strings.Lines(string(data)))
-	return strings.Join(all[max(0, len(all)-lines):], "")
-}
+func (p *Plane) logTail() string { return process.LogTail(p.Log) }

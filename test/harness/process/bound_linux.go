@@ -1,15 +1,10 @@
-package harness
+package process
 
 import (
 	"os/exec"
 	"runtime"
 	"syscall"
 )
-
-// dieWithMe has the kernel kill a process when the test that started it dies, whichever way.
-func dieWithMe() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-}
 
 // bound starts processes from one thread that never ends: the kernel sends the parent-death signal when the
 // thread that forked ends, and Go ends threads when it likes.
@@ -24,8 +19,9 @@ var bound = func() chan func() {
 	return calls
 }()
 
-// startBound starts a process made with dieWithMe.
-func startBound(cmd *exec.Cmd) error {
+// StartBound starts a command that the kernel kills when the test that started it dies, whichever way.
+func StartBound(cmd *exec.Cmd) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	done := make(chan error)
 	bound <- func() { done <- cmd.Start() }
 	return <-done
