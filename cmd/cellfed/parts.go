@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/client-go/rest"
 
@@ -12,7 +14,9 @@ import (
 	configv1alpha1 "github.com/cellfed/cellfed/pkg/apis/config/v1alpha1"
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
 	"github.com/cellfed/cellfed/pkg/apiserver"
+	"github.com/cellfed/cellfed/pkg/election"
 	"github.com/cellfed/cellfed/pkg/manager"
+	"github.com/cellfed/cellfed/pkg/metrics"
 	"github.com/cellfed/cellfed/pkg/settings"
 	"github.com/cellfed/cellfed/pkg/typeschema"
 	"github.com/cellfed/cellfed/webhooks/admission"
@@ -37,7 +41,8 @@ func planeConfig(c *configv1alpha1.CellFedConfiguration) (apiserver.Config, erro
 		Closed:      isFederated,
 		Admission:   []apiserver.AdmissionPlugin{{Name: admission.PluginName, New: door.New}},
 		// The door's own watches are no part that can be switched off: without them it refuses everything.
-		Parts: append(enabledParts(c), apiserver.Part{Name: "admission", Run: door.Run}),
+		Parts:     []apiserver.Part{{Name: "admission", Run: door.Run}},
+		Candidate: candidate(c),
 	}, nil
 }
 
@@ -73,7 +78,7 @@ func startSettings(c *configv1alpha1.CellFedConfiguration) settings.Settings {
 
 // enabledParts are the parts that the configuration switches on. CellFed's own controllers share caches and the
 // connections to members, and so are one part with switches inside.
-func enabledParts(c *configv1alpha1.CellFedConfiguration) []apiserver.Part {
+func enabledParts(c *configv1alpha1.CellFedConfiguration, identity string, fence func() error) []apiserver.Part {
 	var on []apiserver.Part
 	for _, p := range apiserver.Upstream() {
 		if c.Enabled(p.Name) {
@@ -83,12 +88,51 @@ func enabledParts(c *configv1alpha1.CellFedConfiguration) []apiserver.Part {
 	if !slices.ContainsFunc(manager.PartNames, c.Enabled) {
 		return on
 	}
-	return append(on, apiserver.Part{Name: "controllers", Run: func(ctx context.Context, loopback *rest.Config) error {
-		return manager.Run(ctx, loopback, manager.Options{
+	return append(on, apiserver.Part{Name: "controllers", Run: func(ctx context.Context, config *rest.Config) error {
+		return manager.Run(ctx, config, manager.Options{
 			MemoryPerMember: c.Propagation.MemoryPerMember.Value(),
+			Fence:           fence,
+			UserAgent:       "cellfed (" + identity + ")",
 			Enabled:         c.Enabled,
 			Conversion:      typeschema.InProcess(),
 			Settings:        startSettings(c),
 		})
 	}})
+}
+
+// candidate runs the enabled parts on the server that leads; nil if there are none.
+func candidate(c *configv1alpha1.CellFedConfiguration) func(context.Context, *rest.Config, string) error {
+	if len(enabledParts(c, "", nil)) == 0 {
+		return nil
+	}
+	return func(ctx context.Context, loopback *rest.Config, identity string) error {
+		metrics.Register()
+		if !c.Elects() {
+			metrics.Leading(true)
+			return runAll(ctx, loopback, enabledParts(c, identity, nil))
+		}
+		metrics.Leading(false)
+		e := c.LeaderElection
+		return election.Run(ctx, loopback, election.Options{
+			Identity: identity, Namespace: wellknown.FederationNamespace, Name: e.ResourceName,
+			LeaseDuration: e.LeaseDuration.Duration, RenewDeadline: e.RenewDeadline.Duration, RetryPeriod: e.RetryPeriod.Duration,
+			Observe: metrics.Leading,
+		}, func(ctx context.Context, config *rest.Config, fence *election.Fence) error {
+			return runAll(ctx, config, enabledParts(c, identity, fence.Check))
+		})
+	}
+}
+
+// runAll runs parts until ctx ends or one of them fails, and returns when all have ended.
+func runAll(ctx context.Context, config *rest.Config, parts []apiserver.Part) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, p := range parts {
+		group.Go(func() error {
+			if err := p.Run(ctx, rest.CopyConfig(config)); err != nil && ctx.Err() == nil {
+				return fmt.Errorf("running %s: %w", p.Name, err)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
 }

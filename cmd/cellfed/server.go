@@ -31,6 +31,7 @@ type serverFlags struct {
 	controllers []string
 	gates       map[string]bool
 	verbosity   uint32
+	replaceKeys bool
 }
 
 func newServerCommand() *cobra.Command {
@@ -49,7 +50,7 @@ encrypts secrets with a key of its own, and writes admin.kubeconfig.`,
 			if err != nil {
 				return err
 			}
-			return serve(cmd, c)
+			return serve(cmd, c, f.replaceKeys)
 		},
 	}
 	f.add(cmd.Flags())
@@ -62,6 +63,7 @@ func (f *serverFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.bindAddress, "bind-address", configv1alpha1.DefaultBindAddress, "IP address to serve on")
 	fs.Int32Var(&f.securePort, "secure-port", configv1alpha1.DefaultSecurePort, "port to serve on; 0 takes a free one, which admin.kubeconfig tells")
 	fs.StringVar(&f.storage, "storage", "", "database as a URL, like sqlite:///var/lib/cellfed/state.db (default: SQLite in the data directory)")
+	fs.BoolVar(&f.replaceKeys, "replace-keys", false, "once, when the plane's keys are lost: serve with this data directory's, and refuse servers and tokens of the former ones")
 	fs.StringSliceVar(&f.controllers, "controllers", []string{configv1alpha1.AllComponents},
 		"parts to run: * is all of them, name switches one on, -name switches one off; parts: "+strings.Join(partNames(), ", "))
 	fs.Var(cliflag.NewMapStringBool(&f.gates), "feature-gates",
@@ -110,7 +112,7 @@ func (f *serverFlags) configuration(fs *pflag.FlagSet) (*configv1alpha1.CellFedC
 }
 
 // serve runs a plane as configured until the command's context ends.
-func serve(cmd *cobra.Command, c *configv1alpha1.CellFedConfiguration) error {
+func serve(cmd *cobra.Command, c *configv1alpha1.CellFedConfiguration, replaceKeys bool) error {
 	ending, err := host.Log(&c.Logging, nil, cmd.ErrOrStderr())
 	if err != nil {
 		return fmt.Errorf("starting logs: %w", err)
@@ -128,5 +130,6 @@ func serve(cmd *cobra.Command, c *configv1alpha1.CellFedConfiguration) error {
 	if err != nil {
 		return err
 	}
+	plane.ReplaceKeys = replaceKeys
 	return apiserver.Run(ctx, plane)
 }

@@ -40,10 +40,11 @@ func (r *readiness) Check(*http.Request) error {
 }
 
 // bootstrap brings a serving plane to the point where it can be used.
-func bootstrap(ctx context.Context, cfg Config, loopback *rest.Config) error {
+func bootstrap(ctx context.Context, cfg Config, loopback *rest.Config, fingerprints map[string]string) error {
 	ctx, cancel := context.WithTimeout(ctx, bootstrapTimeout)
 	defer cancel()
 	err := inParallel(ctx, []func() error{
+		func() error { return recordAgreement(ctx, cfg, loopback, fingerprints) },
 		func() error { return ensureRoles(ctx, loopback) },
 		func() error { return installCRDs(ctx, loopback, cfg.CRDs) },
 		func() error { return waitForNamespaces(ctx, loopback, cfg.Namespaces) },

@@ -60,8 +60,8 @@ func newConfigs(opts options.CompletedOptions, conversion ConversionHandler, loo
 	}
 	auth := inProcess(conversion, webhook.NewDefaultAuthenticationInfoResolverWrapper(
 		native.ProxyTransport, generic.EgressSelector, generic.LoopbackClientConfig, generic.TracerProvider))
-	// One server: with more, a new CRD would be served only after a delay that
-	// lets all of them learn of it.
+	// As if there were one: with more, a new CRD would be served only after seconds
+	// in which all of them learn of it. They do so in milliseconds, by their watches.
 	const servers = 1
 	extensions, err := controlplane.CreateAPIExtensionsConfig(*generic, informers, initializers, opts, servers, resolver, auth)
 	if err != nil {
@@ -118,6 +118,9 @@ func newServer(ctx context.Context, cfg Config, at place) (*aggregatorapiserver.
 	}
 	c, err := newConfigs(opts, cfg.Conversion, &loopback)
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := checkAgreement(ctx, cfg, at, c.native.Generic.RESTOptionsGetter); err != nil {
 		return nil, nil, err
 	}
 	server, err := newChain(cfg, c)

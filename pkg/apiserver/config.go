@@ -55,6 +55,10 @@ type Config struct {
 	// Storage is the database as a URL. Empty is SQLite in the data directory.
 	Storage string
 
+	// ReplaceKeys has this server's certificate authorities and its key for tokens
+	// take the place of the plane's, which otherwise refuse it.
+	ReplaceKeys bool
+
 	// CRDs are installed, or brought up to date, before the plane is ready.
 	CRDs []*apiextensionsv1.CustomResourceDefinition
 	// Namespaces exist before the plane is ready, and cannot be deleted.
@@ -72,6 +76,9 @@ type Config struct {
 	Bootstrap []func(ctx context.Context, loopback *rest.Config) error
 	// Parts start after that, all at once.
 	Parts []Part
+	// Candidate is one more of them: work that the servers of a plane share, who settle among themselves which one of
+	// them does it. Identity is this server's name, which no other server has at the same time.
+	Candidate func(ctx context.Context, loopback *rest.Config, identity string) error
 }
 
 func (c *Config) validate() error {

@@ -26,6 +26,7 @@ import (
 	certsubjectrestriction "k8s.io/kubernetes/plugin/pkg/admission/certificates/subjectrestriction"
 
 	"github.com/cellfed/cellfed/pkg/host"
+	"github.com/cellfed/cellfed/pkg/storage"
 )
 
 // serviceAccountIssuer is what service account tokens of a plane are issued by
@@ -47,16 +48,22 @@ func switchFeatures() error {
 
 // place is where a plane serves and stores.
 type place struct {
-	listener net.Listener
-	keys     host.Keys
-	etcd     []string
+	listener     net.Listener
+	keys         host.Keys
+	fingerprints map[string]string
+	store        storage.Transport
 }
 
 // newOptions says to the control plane library what kube-apiserver is told by
 // flags. loopback is read when the admission plugins are made.
 func newOptions(ctx context.Context, cfg Config, at place, loopback **rest.Config) (options.CompletedOptions, error) {
 	o := options.NewOptions()
-	o.Etcd.StorageConfig.Transport.ServerList = at.etcd
+	o.Etcd.StorageConfig.Transport.ServerList = at.store.Endpoints
+	o.Etcd.StorageConfig.Transport.TrustedCAFile = at.store.CAFile
+	o.Etcd.StorageConfig.Transport.CertFile, o.Etcd.StorageConfig.Transport.KeyFile = at.store.CertFile, at.store.KeyFile
+	if at.store.Prefix != "" {
+		o.Etcd.StorageConfig.Prefix = at.store.Prefix
+	}
 	o.Etcd.EncryptionProviderConfigFilepath = at.keys.Encryption
 
 	o.SecureServing.Listener = at.listener

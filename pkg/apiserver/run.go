@@ -64,7 +64,7 @@ func run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	store, err := storage.Start(ctx, storage.Config{Endpoint: endpoint, SocketDir: sockets})
+	store, err := storage.Open(ctx, storage.Config{Endpoint: endpoint, SocketDir: sockets})
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func run(ctx context.Context, cfg Config) (err error) {
 		defer cancel()
 		err = errors.Join(err, store.Close(closing))
 	}()
-	if err := transfer.RefuseUnfinished(ctx, store.Endpoints()); err != nil {
+	if err := transfer.RefuseUnfinished(ctx, store.Transport()); err != nil {
 		return fmt.Errorf("looking at the database: %w", err)
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(cfg.BindAddress.String(), strconv.Itoa(cfg.SecurePort)))
@@ -85,7 +85,11 @@ func run(ctx context.Context, cfg Config) (err error) {
 	if err := switchFeatures(); err != nil {
 		return fmt.Errorf("setting feature gates: %w", err)
 	}
-	server, loopback, err := newServer(upstream(ctx), cfg, place{listener, keys, store.Endpoints()})
+	fingerprints, err := keys.Fingerprints()
+	if err != nil {
+		return err
+	}
+	server, loopback, err := newServer(upstream(ctx), cfg, place{listener, keys, fingerprints, store.Transport()})
 	if err != nil {
 		return err
 	}
@@ -96,8 +100,12 @@ func run(ctx context.Context, cfg Config) (err error) {
 	}
 	renewals := &renewer{dir: dir, url: url, ips: ips, names: names}
 	klog.FromContext(ctx).Info("Starting", "dataDir", dir.Path(), "address", url, "kubeconfig", dir.Kubeconfig())
+	identity, err := dir.Identity()
+	if err != nil {
+		return err
+	}
 	p := &plane{
-		cfg: cfg, server: server, loopback: loopback, store: store, renewals: renewals,
+		cfg: cfg, identity: identity, fingerprints: fingerprints, server: server, loopback: loopback, store: store, renewals: renewals,
 		ready: &readiness{}, failed: make(chan error, 1),
 	}
 	return p.run(ctx)
@@ -111,11 +119,14 @@ func upstream(ctx context.Context) context.Context {
 // plane is an API server with the work that goes on beside it.
 type plane struct {
 	cfg      Config
-	server   *aggregatorapiserver.APIAggregator
-	loopback *rest.Config
-	store    *storage.Server
-	renewals *renewer
-	ready    *readiness
+	identity string
+	// fingerprints are of the keys that this server serves with.
+	fingerprints map[string]string
+	server       *aggregatorapiserver.APIAggregator
+	loopback     *rest.Config
+	store        storage.Store
+	renewals     *renewer
+	ready        *readiness
 	// failed gets the first reason why the plane cannot go on.
 	failed chan error
 }
@@ -221,10 +232,16 @@ func (p *plane) work(ctx context.Context, stopped <-chan error) (workErr, stopEr
 // start bootstraps, starts the parts, and tells when the plane is ready.
 func (p *plane) start(ctx context.Context, group *sync.WaitGroup) error {
 	begun := time.Now()
-	if err := bootstrap(ctx, p.cfg, p.loopback); err != nil {
+	if err := bootstrap(ctx, p.cfg, p.loopback, p.fingerprints); err != nil {
 		return fmt.Errorf("bootstrapping: %w", err)
 	}
-	for _, part := range p.cfg.Parts {
+	parts := p.cfg.Parts
+	if p.cfg.Candidate != nil {
+		parts = append(parts[:len(parts):len(parts)], Part{Name: "controllers", Run: func(ctx context.Context, loopback *rest.Config) error {
+			return p.cfg.Candidate(ctx, loopback, p.identity)
+		}})
+	}
+	for _, part := range parts {
 		group.Go(func() {
 			if err := part.Run(ctx, rest.CopyConfig(p.loopback)); err != nil && ctx.Err() == nil {
 				p.fail(fmt.Errorf("running %s: %w", part.Name, err))

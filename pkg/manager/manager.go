@@ -55,6 +55,10 @@ type Options struct {
 	// MemoryPerMember is how much memory, in bytes, what a member shows may take beyond what is expected of it; 0 = the
 	// default.
 	MemoryPerMember int64
+	// Fence, if there is one, is asked before anything goes out to a member.
+	Fence func() error
+	// UserAgent is how this process names itself to members; "" = the default.
+	UserAgent string
 	// Settings are those of the process's own configuration. A KubeFedConfig may say otherwise while it runs.
 	Settings settings.Settings
 }
@@ -129,7 +133,9 @@ func assemble(ctx context.Context, cfg *rest.Config, opts Options) (ctrl.Manager
 	if err := index(ctx, mgr.GetFieldIndexer()); err != nil {
 		return nil, nil, err
 	}
-	a := &assembly{Manager: mgr, opts: opts, fleet: member.NewFleet(ctx, member.Options{MemoryPerMember: opts.MemoryPerMember})}
+	a := &assembly{Manager: mgr, opts: opts, fleet: member.NewFleet(ctx, member.Options{
+		MemoryPerMember: opts.MemoryPerMember, Fence: opts.Fence, UserAgent: opts.UserAgent,
+	})}
 	err = a.build(ctx, cfg)
 	return mgr, a.propagation, err
 }

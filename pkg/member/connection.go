@@ -42,7 +42,7 @@ func NewTransport(ctx context.Context, name string, config Config, opts Options)
 			dial = own
 		}
 	}
-	conns := connrotation.NewDialer(connrotation.DialFunc(dial))
+	conns := connrotation.NewDialer(connrotation.DialFunc(fenced(dial, opts.Fence)))
 	base := utilnet.SetTransportDefaults(&http.Transport{
 		Proxy:                 config.proxy(),
 		TLSClientConfig:       tlsConfig,
@@ -161,7 +161,8 @@ func (w *watched) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, context.Cause(m.ctx)
 		}
 		var busy *BusyError
-		if !errors.Is(err, context.Canceled) && !errors.As(err, &busy) {
+		var kept *fencedError
+		if !errors.Is(err, context.Canceled) && !errors.As(err, &busy) && !errors.As(err, &kept) {
 			m.fleet.Suspect(m.name)
 		}
 		return nil, err
@@ -183,6 +184,10 @@ func (w *watched) admitted(req *http.Request) (*http.Response, error) {
 			if req.Body != nil {
 				req.Body.Close()
 			}
+			return nil, err
+		}
+		if err := w.mayGo(req); err != nil {
+			g.leave(tries, nil)
 			return nil, err
 		}
 		resp, err := w.next.RoundTrip(req)

@@ -38,6 +38,8 @@ type Options struct {
 	RetryMin, RetryMax time.Duration
 	// Dialer, if it returns a function for a member, opens that member's connections; nil = plain TCP.
 	Dialer func(member string) DialFunc
+	// Fence, if there is one, is asked at the last moment before anything goes out to a member; its error keeps it here.
+	Fence func() error
 }
 
 func (o Options) withDefaults() Options {

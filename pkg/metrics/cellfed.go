@@ -34,10 +34,22 @@ var (
 	memberWrites = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "cellfed_member_writes_total", Help: "Writes to members, by member, action and what came of them.",
 	}, []string{"member", "action", "result"})
+	leader = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "cellfed_leader", Help: "Whether this server's controllers are the ones that run: 1 = yes, 0 = another server's are.",
+	})
 	gatesOn = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "cellfed_feature_enabled", Help: "Feature gates: 1 = on, 0 = off.",
 	}, []string{"name", "stage"})
 )
+
+// Leading tells whether the controllers run here.
+func Leading(yes bool) {
+	value := 0.0
+	if yes {
+		value = 1
+	}
+	leader.Set(value)
+}
 
 // Gates tells which feature gates are on.
 func Gates(g features.Gates) {

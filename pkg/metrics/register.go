@@ -23,7 +23,7 @@ func collectors() []prometheus.Collector {
 	return []prometheus.Collector{
 		clusterState, joinedClusters, healthDuration, connectionTime, joinDuration, unjoinDuration,
 		federatedDuration, dispatchDuration, reconcileDuration, reconcileQuantile,
-		objects, units, heldUnits, behindUnits, propagationTime, oldest, memberWrites, gatesOn,
+		objects, units, heldUnits, behindUnits, propagationTime, oldest, memberWrites, leader, gatesOn,
 		bridge{ours: []prometheus.Collector{reconcileTotal, reconcileErrors, reconcileTime, maxWorkers, activeWorkers}, theirs: ctrlmetrics.Registry},
 	}
 }

@@ -59,6 +59,7 @@ var house = map[string]Floor{
 	"pkg/storage":   Hands,
 	"pkg/host":      Hands,
 	"pkg/progress":  Hands,
+	"pkg/election":  Hands,
 	"webhooks":      Hands,
 	"proxy":         Hands,
 

@@ -3,6 +3,7 @@ package transfer
 import (
 	"net/url"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/cellfed/cellfed/test/harness/database"
@@ -12,6 +13,7 @@ import (
 var backends = map[string]func(t *testing.T) string{
 	"sqlite":  func(t *testing.T) string { return sqliteIn(t.TempDir()) },
 	"mariadb": mariadb,
+	"etcd":    etcd,
 }
 
 // sqliteIn gives the endpoint of a SQLite database in a directory.
@@ -24,5 +26,10 @@ func mariadb(t *testing.T) string {
 	return (&url.URL{Scheme: "mysql", User: url.UserPassword(c.User, c.Passwd), Host: c.Addr, Path: "/" + c.DBName}).String()
 }
 
+func etcd(t *testing.T) string {
+	t.Helper()
+	return "etcd" + strings.TrimPrefix(database.RunEtcd(t, database.EtcdOptions{}).Endpoint, "http")
+}
+
 // routes are the pairs between which the tests carry: each backend once as source and once as target, at least.
-var routes = []struct{ from, to string }{{"sqlite", "sqlite"}, {"sqlite", "mariadb"}, {"mariadb", "sqlite"}, {"mariadb", "mariadb"}}
+var routes = []struct{ from, to string }{{"sqlite", "sqlite"}, {"sqlite", "mariadb"}, {"mariadb", "sqlite"}, {"mariadb", "etcd"}, {"etcd", "sqlite"}, {"etcd", "etcd"}}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/cellfed/cellfed/pkg/storage"
 )
 
 // markName is of the key that is there from before the first write of a restore
@@ -26,16 +28,15 @@ type mark struct {
 // ErrNotEmpty refuses a target that holds something.
 var ErrNotEmpty = errors.New("the target is not empty: a restore writes to an empty database only, so that nothing is overwritten or mixed")
 
-// RefuseUnfinished returns an error if a restore into the database that these
-// endpoints serve has not ended well. What such a database lacks would look to a
-// plane as if it had been deleted.
-func RefuseUnfinished(ctx context.Context, endpoints []string) error {
-	c, err := dial(endpoints)
+// RefuseUnfinished returns an error if a restore into this database has not ended
+// well. What such a database lacks would look to a plane as if it had been deleted.
+func RefuseUnfinished(ctx context.Context, at storage.Transport) error {
+	s, err := reach(at)
 	if err != nil {
 		return err
 	}
-	defer c.Close() //nolint:errcheck // it only read
-	return (&store{client: c, space: space{registry}}).refuseMarked(ctx)
+	defer s.client.Close() //nolint:errcheck // it only read
+	return s.refuseMarked(ctx)
 }
 
 func (s *store) refuseMarked(ctx context.Context) error {

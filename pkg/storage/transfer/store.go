@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +15,7 @@ import (
 )
 
 const (
-	// registry is what the keys of a plane begin with.
+	// registry is what the keys of a plane begin with where nothing else is said.
 	registry = "/registry"
 
 	dialTimeout  = 10 * time.Second
@@ -25,7 +26,7 @@ const (
 
 // store is an open database with a client of it.
 type store struct {
-	server *storage.Server
+	server storage.Store
 	client *clientv3.Client
 	space
 }
@@ -53,34 +54,38 @@ func (s space) foreign(key string) bool {
 }
 
 func openStore(ctx context.Context, cfg storage.Config) (*store, error) {
-	server, err := storage.Start(ctx, cfg)
+	server, err := storage.Open(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	s := &store{server: server, space: space{registry}}
-	if s.client, err = dial(server.Endpoints()); err != nil {
-		return nil, errors.Join(err, s.close(ctx))
+	s, err := reach(server.Transport())
+	if err != nil {
+		return nil, errors.Join(err, server.Close(ctx))
 	}
+	s.server = server
 	return s, nil
 }
 
-func dial(endpoints []string) (*clientv3.Client, error) {
+// reach makes a client of a storage that serves.
+func reach(at storage.Transport) (*store, error) {
+	secure, err := at.TLS()
+	if err != nil {
+		return nil, err
+	}
 	c, err := clientv3.New(clientv3.Config{
-		Endpoints: endpoints, DialTimeout: dialTimeout, MaxCallSendMsgSize: maxRequest, Logger: zap.NewNop(),
+		Endpoints: at.Endpoints, TLS: secure, DialTimeout: dialTimeout, MaxCallSendMsgSize: maxRequest, Logger: zap.NewNop(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the storage: %w", err)
 	}
-	return c, nil
+	return &store{client: c, space: space{cmp.Or(strings.TrimRight(at.Prefix, "/"), registry)}}, nil
 }
 
 // close lets go of the database, also after ctx has ended.
 func (s *store) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
-	if s.client != nil {
-		_ = s.client.Close() // nothing is in flight
-	}
+	_ = s.client.Close() // nothing is in flight
 	return s.server.Close(ctx)
 }
 

@@ -265,7 +265,7 @@ func TestATargetThatHoldsSomethingIsRefusedUntouched(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{"/registry/b": "2"}, target.content(t)); diff != "" {
 		t.Errorf("the refused target:\n%s", diff)
 	}
-	if err := RefuseUnfinished(t.Context(), target.Endpoints()); err != nil {
+	if err := RefuseUnfinished(t.Context(), storage.Transport{Endpoints: target.Endpoints()}); err != nil {
 		t.Errorf("the refused target was marked: %v", err)
 	}
 	// And one that a plane holds is not even looked into.

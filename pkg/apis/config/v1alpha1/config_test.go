@@ -95,6 +95,11 @@ func TestAValueIsRefusedAtItsPathWhen(t *testing.T) {
 		"the failure threshold is nothing":    {"clusterHealthCheck: {failureThreshold: 0}", "clusterHealthCheck.failureThreshold: Invalid value"},
 		"the success threshold is nothing":    {"clusterHealthCheck: {successThreshold: 0}", "clusterHealthCheck.successThreshold: Invalid value"},
 		"a feature gate is unknown":           {"featureGates: {PlacementMaks: false}", "featureGates[PlacementMaks]: Unsupported value"},
+		"two servers would lead":              {"storage: etcd://a:2379\nleaderElection: {leaderElect: false}", "leaderElection.leaderElect: Forbidden"},
+		"a leader outlives its lease":         {"leaderElection: {leaseDuration: 8s}", "leaderElection.renewDeadline: Invalid value"},
+		"a lease is in parts of seconds":      {"leaderElection: {leaseDuration: 15500ms}", "leaderElection.leaseDuration: Invalid value"},
+		"a leader has one attempt only":       {"leaderElection: {retryPeriod: 9s}", "leaderElection.retryPeriod: Invalid value"},
+		"a lease has no name of a Lease":      {"leaderElection: {resourceName: Cell_Fed}", "leaderElection.resourceName: Invalid value"},
 		"the log format is unknown":           {"logging: {format: poem}", "logging.format: Invalid value"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -144,5 +149,24 @@ func TestAComponentIs(t *testing.T) {
 				t.Errorf("Enabled = %v, want %v", got, tc.on)
 			}
 		})
+	}
+}
+
+func TestServersAreElectedWhereThereCanBeSeveral(t *testing.T) {
+	for storage, want := range map[string]bool{
+		"": false, "sqlite:///d/x.db": false, "etcd://a:2379": true, "mysql://a/b": true,
+		"sqlite:///d/y.db\nleaderElection: {leaderElect: true}": true,
+	} {
+		c, err := Decode([]byte(header + "dataDir: /d\nstorage: " + storage + "\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		SetDefaults(c)
+		if got := c.Elects(); got != want {
+			t.Errorf("%q: %v", storage, got)
+		}
+		if errs := Validate(c, nil); len(errs) != 0 {
+			t.Errorf("%q: %v", storage, errs)
+		}
 	}
 }

@@ -21,6 +21,10 @@ const (
 	DefaultHealthTimeout    = 3 * time.Second
 	DefaultFailureThreshold = 3
 	DefaultSuccessThreshold = 1
+	DefaultLeaseDuration    = 12 * time.Second
+	DefaultRenewDeadline    = 8 * time.Second
+	DefaultRetryPeriod      = 1 * time.Second
+	DefaultLeaseName        = "cellfed"
 )
 
 // SetDefaults fills in what c does not say. Storage stays empty: its default
@@ -45,6 +49,7 @@ func SetDefaults(c *CellFedConfiguration) {
 		c.Propagation.MemoryPerMember = ptr.To(resource.MustParse(DefaultMemoryPerMember))
 	}
 	setHealthDefaults(&c.ClusterHealthCheck)
+	setElectionDefaults(&c.LeaderElection)
 	logsapi.SetRecommendedLoggingConfiguration(&c.Logging)
 }
 
@@ -60,5 +65,21 @@ func setHealthDefaults(h *ClusterHealthCheckConfiguration) {
 	}
 	if h.SuccessThreshold == nil {
 		h.SuccessThreshold = ptr.To[int32](DefaultSuccessThreshold)
+	}
+}
+
+// setElectionDefaults leaves LeaderElect alone: its default hangs on the storage, which a flag may still say.
+func setElectionDefaults(e *LeaderElectionConfiguration) {
+	if e.LeaseDuration == nil {
+		e.LeaseDuration = &metav1.Duration{Duration: DefaultLeaseDuration}
+	}
+	if e.RenewDeadline == nil {
+		e.RenewDeadline = &metav1.Duration{Duration: DefaultRenewDeadline}
+	}
+	if e.RetryPeriod == nil {
+		e.RetryPeriod = &metav1.Duration{Duration: DefaultRetryPeriod}
+	}
+	if e.ResourceName == "" {
+		e.ResourceName = DefaultLeaseName
 	}
 }

@@ -46,6 +46,9 @@ type CellFedConfiguration struct {
 	// ClusterHealthCheck tunes how members are watched over.
 	ClusterHealthCheck ClusterHealthCheckConfiguration `json:"clusterHealthCheck,omitempty"`
 
+	// LeaderElection tunes which one of several servers runs the controllers.
+	LeaderElection LeaderElectionConfiguration `json:"leaderElection,omitempty"`
+
 	// Logging configures logs. At verbosity 0 only CellFed's own lines and the
 	// warnings and errors of its libraries are written.
 	Logging logsapi.LoggingConfiguration `json:"logging,omitempty"`
@@ -77,4 +80,26 @@ type ClusterHealthCheckConfiguration struct {
 	// SuccessThreshold is how many successes in a row make it ready again.
 	// Default: 1.
 	SuccessThreshold *int32 `json:"successThreshold,omitempty"`
+}
+
+// LeaderElectionConfiguration tunes which one of several servers on one database
+// runs the controllers. The words are those of Kubernetes; the times are shorter,
+// because a server that is waiting counts from when it has noticed the last sign
+// of life, which is up to 2.2 retry periods late, and looks again as late.
+type LeaderElectionConfiguration struct {
+	// LeaderElect says whether a server has to be elected before it runs
+	// controllers. Default: true, except with SQLite, which has one server only.
+	LeaderElect *bool `json:"leaderElect,omitempty"`
+	// LeaseDuration is how long others wait for a leader that is not heard of.
+	// Default: 12s.
+	LeaseDuration *metav1.Duration `json:"leaseDuration,omitempty"`
+	// RenewDeadline is how long a leader that cannot renew its lease goes on; then
+	// it writes nothing any more. Default: 8s.
+	RenewDeadline *metav1.Duration `json:"renewDeadline,omitempty"`
+	// RetryPeriod is the pause between two attempts to get or renew the lease.
+	// Default: 1s.
+	RetryPeriod *metav1.Duration `json:"retryPeriod,omitempty"`
+	// ResourceName is the name of the Lease in kube-federation-system. Default:
+	// cellfed.
+	ResourceName string `json:"resourceName,omitempty"`
 }

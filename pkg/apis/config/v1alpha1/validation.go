@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -17,6 +18,10 @@ import (
 // clusterTopology is the topology type that needs no configuration: members
 // themselves. It cannot be configured either.
 const clusterTopology = "cluster"
+
+// leaderElectionJitter is how much longer than the retry period client-go may
+// pause.
+const leaderElectionJitter = 1.2
 
 // Validate tells what is wrong with a configuration that has its defaults.
 // known are the names of the components there are.
@@ -42,6 +47,7 @@ func Validate(c *CellFedConfiguration, known []string) field.ErrorList {
 		errs = append(errs, field.Invalid(field.NewPath("propagation", "memoryPerMember"), m.String(), "must be between 1Mi and 1Ti"))
 	}
 	errs = append(errs, validateHealthCheck(&c.ClusterHealthCheck, field.NewPath("clusterHealthCheck"))...)
+	errs = append(errs, validateElection(&c.LeaderElection, c.Storage, field.NewPath("leaderElection"))...)
 	errs = append(errs, logsapi.Validate(&c.Logging, nil, field.NewPath("logging"))...)
 	return errs
 }
@@ -105,11 +111,45 @@ func validateHealthCheck(h *ClusterHealthCheckConfiguration, path *field.Path) f
 	return errs
 }
 
+// validateElection keeps the times in the order that makes a leader end before its successor begins.
+func validateElection(e *LeaderElectionConfiguration, storage string, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if e.LeaderElect != nil && !*e.LeaderElect && !hasOneServer(storage) {
+		errs = append(errs, field.Forbidden(path.Child("leaderElect"), "other servers may use this storage, and the controllers of two at once would undo each other's work"))
+	}
+	lease, renew, retry := e.LeaseDuration.Duration, e.RenewDeadline.Duration, e.RetryPeriod.Duration
+	if lease < time.Second || lease%time.Second != 0 {
+		errs = append(errs, field.Invalid(path.Child("leaseDuration"), lease.String(), "must be whole seconds, and at least one"))
+	}
+	if renew >= lease {
+		errs = append(errs, field.Invalid(path.Child("renewDeadline"), renew.String(), "must be less than leaseDuration"))
+	}
+	if retry <= 0 || renew <= time.Duration(leaderElectionJitter*float64(retry)) {
+		errs = append(errs, field.Invalid(path.Child("retryPeriod"), retry.String(), "must be more than nothing, and 1.2 times of it less than renewDeadline"))
+	}
+	for _, msg := range validation.IsDNS1123Subdomain(e.ResourceName) {
+		errs = append(errs, field.Invalid(path.Child("resourceName"), e.ResourceName, msg))
+	}
+	return errs
+}
+
 func atLeastOne(v int32, path *field.Path) field.ErrorList {
 	if v < 1 {
 		return field.ErrorList{field.Invalid(path, v, "must be at least 1")}
 	}
 	return nil
+}
+
+// hasOneServer tells whether a storage can be used by one process only: a SQLite file is locked by the first.
+func hasOneServer(storage string) bool { return storage == "" || strings.HasPrefix(storage, "sqlite:") }
+
+// Elects tells whether a server has to be elected before it runs controllers: wherever there can be several. A process
+// that holds its SQLite file has nobody to wait for.
+func (c *CellFedConfiguration) Elects() bool {
+	if c.LeaderElection.LeaderElect != nil {
+		return *c.LeaderElection.LeaderElect
+	}
+	return !hasOneServer(c.Storage)
 }
 
 // Gates are the feature gates of a valid configuration.

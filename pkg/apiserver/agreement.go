@@ -1,0 +1,140 @@
+package apiserver
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/registry/generic"
+	"k8s.io/apiserver/pkg/storage/value"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/kubernetes/pkg/apis/core"
+)
+
+// What the servers of one plane must agree in is in the database, under one name: a ConfigMap with the fingerprints of
+// the keys that they share, and a Secret that only who has the keys of encryption can read. Which keys of encryption
+// there are is no matter, as long as each server can read what is there: so they can be rotated.
+const (
+	agreementNamespace = metav1.NamespaceSystem
+	agreementName      = "cellfed-keys"
+	agreementKey       = "readable"
+)
+
+// agreementTimeout bounds how long a server waits for its storage before it serves.
+const agreementTimeout = 15 * time.Second
+
+// checkAgreement refuses a server with other keys than the plane's before it serves anything. It reads the storage
+// itself: a server that has begun to serve has already told the plane's clients whom it trusts.
+func checkAgreement(ctx context.Context, cfg Config, at place, stored generic.RESTOptionsGetter) error {
+	ctx, cancel := context.WithTimeout(ctx, agreementTimeout)
+	defer cancel()
+	configMap, secret := &core.ConfigMap{}, &core.Secret{}
+	configMaps, err := stored.GetRESTOptions(schema.GroupResource{Resource: "configmaps"}, configMap)
+	if err != nil {
+		return fmt.Errorf("finding the plane's fingerprints: %w", err)
+	}
+	secrets, err := stored.GetRESTOptions(schema.GroupResource{Resource: "secrets"}, secret)
+	if err != nil {
+		return fmt.Errorf("finding the plane's secrets: %w", err)
+	}
+	values, err := at.store.Read(ctx, agreementPath(configMaps), agreementPath(secrets))
+	if err != nil {
+		return err
+	}
+	if values[0] != nil && !cfg.ReplaceKeys {
+		if err := decodeStored(ctx, configMaps, values[0], configMap); err != nil {
+			return fmt.Errorf("reading the plane's fingerprints: %w", err)
+		}
+		if err := disagreement(configMap.Data, at.fingerprints); err != nil {
+			return err
+		}
+	}
+	if values[1] != nil {
+		if err := decodeStored(ctx, secrets, values[1], secret); err != nil {
+			return fmt.Errorf("this server cannot read the secrets that are in the database; bring it the plane's keys with cellfed keys export and import: %w", err)
+		}
+	}
+	return nil
+}
+
+// agreementPath is where the storage has the object of the agreement.
+func agreementPath(of generic.RESTOptions) string {
+	return path.Join("/", of.StorageConfig.Prefix, of.ResourcePrefix, agreementNamespace, agreementName)
+}
+
+// decodeStored reads an object as the API server stores it.
+func decodeStored(ctx context.Context, of generic.RESTOptions, data []byte, into runtime.Object) error {
+	if t := of.StorageConfig.Transformer; t != nil {
+		plain, _, err := t.TransformFromStorage(ctx, data, value.DefaultContext(agreementPath(of)))
+		if err != nil {
+			return err
+		}
+		data = plain
+	}
+	return runtime.DecodeInto(of.StorageConfig.Codec, data, into)
+}
+
+// disagreement tells which of a server's keys are not the plane's.
+func disagreement(planes, mine map[string]string) error {
+	var differ []string
+	for name, fingerprint := range planes {
+		if mine[name] != fingerprint {
+			differ = append(differ, name)
+		}
+	}
+	if len(differ) == 0 {
+		return nil
+	}
+	slices.Sort(differ)
+	return fmt.Errorf("this server's keys are not those of the plane in the database (other %s): bring it the plane's with cellfed keys export and import, "+
+		"or, if those are lost for good, start one server once with --replace-keys", strings.Join(differ, ", "))
+}
+
+// recordAgreement has the first server of a plane say which keys are the plane's. Two that come first at a time both
+// try, and the one that comes second is judged by the other's.
+func recordAgreement(ctx context.Context, cfg Config, loopback *rest.Config, mine map[string]string) error {
+	if err := waitForNamespaces(ctx, loopback, []string{agreementNamespace}); err != nil {
+		return err
+	}
+	client, err := kubernetes.NewForConfig(loopback)
+	if err != nil {
+		return fmt.Errorf("making a client: %w", err)
+	}
+	secrets, configMaps := client.CoreV1().Secrets(agreementNamespace), client.CoreV1().ConfigMaps(agreementNamespace)
+	name := metav1.ObjectMeta{Name: agreementName}
+	// Whether it can be read was seen by checkAgreement, or is seen now.
+	if _, err := secrets.Get(ctx, agreementName, metav1.GetOptions{}); apierrors.IsNotFound(err) {
+		_, err = secrets.Create(ctx, &corev1.Secret{ObjectMeta: name, Data: map[string][]byte{agreementKey: []byte("true")}}, metav1.CreateOptions{})
+		if apierrors.IsAlreadyExists(err) {
+			_, err = secrets.Get(ctx, agreementName, metav1.GetOptions{})
+		}
+		if err != nil {
+			return fmt.Errorf("agreeing with other servers on encryption: %w", err)
+		}
+	} else if err != nil {
+		return fmt.Errorf("agreeing with other servers on encryption: %w", err)
+	}
+	there, err := configMaps.Get(ctx, agreementName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		if there, err = configMaps.Create(ctx, &corev1.ConfigMap{ObjectMeta: name, Data: mine}, metav1.CreateOptions{}); apierrors.IsAlreadyExists(err) {
+			there, err = configMaps.Get(ctx, agreementName, metav1.GetOptions{})
+		}
+	}
+	if err == nil && cfg.ReplaceKeys && disagreement(there.Data, mine) != nil {
+		there.Data = mine
+		there, err = configMaps.Update(ctx, there, metav1.UpdateOptions{})
+	}
+	if err != nil {
+		return fmt.Errorf("agreeing with other servers on keys: %w", err)
+	}
+	return disagreement(there.Data, mine)
+}

@@ -1,0 +1,163 @@
+package host
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
+
+// shared are the files below pki that all servers of one plane have in common. Each server's own certificates are not
+// among them: they are made where they are used, and for the addresses there.
+var shared = []string{
+	"serving-ca.crt", "serving-ca.key",
+	"client-ca.crt", "client-ca.key",
+	"service-account.key",
+	"encryption.yaml",
+}
+
+const (
+	sharedKind    = "PlaneKeys"
+	sharedVersion = "config.cellfed.io/v1alpha1"
+	sharedHeader  = "# The keys that all servers of one plane share. Whoever has them is the plane, and reads all its secrets.\n"
+)
+
+// sharedKeys is what a file of exported keys holds.
+type sharedKeys struct {
+	APIVersion string            `json:"apiVersion"`
+	Kind       string            `json:"kind"`
+	Files      map[string]string `json:"files"`
+}
+
+// ExportKeys writes the keys that other servers of the plane need into one file, which only its owner may read. The
+// server of the data directory may be running: every file is whole at any moment.
+func ExportKeys(dataDir, out string) error {
+	keys := sharedKeys{APIVersion: sharedVersion, Kind: sharedKind, Files: map[string]string{}}
+	for _, name := range shared {
+		data, err := os.ReadFile(filepath.Join(dataDir, "pki", name))
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s has no %s: start a server there once, which makes the keys, or import them", dataDir, name)
+		}
+		if err != nil {
+			return fmt.Errorf("reading keys: %w", err)
+		}
+		keys.Files[name] = string(data)
+	}
+	data, err := yaml.Marshal(keys)
+	if err != nil {
+		return fmt.Errorf("writing keys: %w", err)
+	}
+	f, err := os.OpenFile(out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s is there already: it is not overwritten, in case it holds another plane's keys", out)
+	}
+	if err != nil {
+		return fmt.Errorf("writing keys: %w", err)
+	}
+	_, err = f.Write(append([]byte(sharedHeader), data...))
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("writing keys: %w", errors.Join(err, os.Remove(out)))
+	}
+	return nil
+}
+
+// Import brings the keys of another server's data directory into this one. Keys of another plane that are here already
+// are never overwritten. An encryption configuration that still has every key of the one that is here takes its place:
+// so a new key comes to all servers before one of them uses it.
+func (d *Dir) Import(in string) error {
+	keys, err := readSharedKeys(in)
+	if err != nil {
+		return err
+	}
+	var missing []string
+	for _, name := range shared {
+		have, err := os.ReadFile(d.file(name))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			missing = append(missing, name)
+		case err != nil:
+			return fmt.Errorf("reading keys: %w", err)
+		case string(have) == keys.Files[name] || strings.HasSuffix(name, ".crt"): // a renewed certificate is as good
+		case name == "encryption.yaml" && keepsSecrets(have, []byte(keys.Files[name])):
+			missing = append(missing, name)
+		default:
+			return fmt.Errorf("%s has another %s than %s: it belongs to another plane; import into an empty data directory, or move %s away if no database needs its keys",
+				d.path, name, in, filepath.Join(d.path, "pki"))
+		}
+	}
+	if _, err := os.Stat(d.Database()); err == nil && len(missing) == len(shared) {
+		return fmt.Errorf("%s is there, and its keys are gone: bring those back, or import into an empty data directory", d.Database())
+	}
+	for _, name := range missing {
+		if err := writeFile(d.file(name), []byte(keys.Files[name])); err != nil {
+			return fmt.Errorf("writing keys: %w", err)
+		}
+	}
+	return nil
+}
+
+func readSharedKeys(in string) (sharedKeys, error) {
+	data, err := os.ReadFile(in)
+	if err != nil {
+		return sharedKeys{}, fmt.Errorf("reading keys: %w", err)
+	}
+	var keys sharedKeys
+	// What the decoder says may quote what it read, and is not told.
+	if yaml.UnmarshalStrict(data, &keys) != nil || keys.Kind != sharedKind || keys.APIVersion != sharedVersion {
+		return sharedKeys{}, fmt.Errorf("reading keys: %s was not written by cellfed keys export", in)
+	}
+	for _, name := range shared {
+		if keys.Files[name] == "" {
+			return sharedKeys{}, fmt.Errorf("reading keys: %s lacks %s: export them again", in, name)
+		}
+	}
+	for name := range keys.Files {
+		if !slices.Contains(shared, name) {
+			return sharedKeys{}, fmt.Errorf("reading keys: %s has %q, which this version does not know", in, name)
+		}
+	}
+	return keys, nil
+}
+
+// keepsSecrets tells whether every local key of one encryption configuration is in another.
+func keepsSecrets(before, after []byte) bool {
+	old, ok := localKeys(before)
+	now, also := localKeys(after)
+	return ok && also && !slices.ContainsFunc(old, func(key string) bool { return !slices.Contains(now, key) })
+}
+
+// localKeys are the keys that an encryption configuration holds, wherever in it; false if it cannot be read.
+func localKeys(config []byte) ([]string, bool) {
+	var document any
+	if err := yaml.Unmarshal(bytes.TrimSpace(config), &document); err != nil {
+		return nil, false
+	}
+	var found []string
+	var walk func(any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case []any:
+			for _, e := range v {
+				walk(e)
+			}
+		case map[string]any:
+			if secret, is := v["secret"].(string); is {
+				found = append(found, secret)
+			}
+			for _, e := range v {
+				walk(e)
+			}
+		}
+	}
+	walk(document)
+	return found, len(found) > 0
+}
