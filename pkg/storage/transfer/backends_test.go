@@ -21,7 +21,12 @@ func sqliteIn(dir string) string { return "sqlite://" + filepath.Join(dir, "stat
 
 func mariadb(t *testing.T) string {
 	t.Helper()
-	server := database.SharedMariaDB(t)
+	return databaseIn(t, database.SharedMariaDB(t))
+}
+
+// databaseIn makes a database in a MariaDB.
+func databaseIn(t *testing.T, server *database.MariaDB) string {
+	t.Helper()
 	c := server.Config(server.Database(t))
 	return (&url.URL{Scheme: "mysql", User: url.UserPassword(c.User, c.Passwd), Host: c.Addr, Path: "/" + c.DBName}).String()
 }

@@ -116,14 +116,16 @@ func (r *restorer) refuseObjects(ctx context.Context) error {
 // release takes the mark off: the target is what the file is.
 func (r *restorer) release(ctx context.Context) error {
 	key := r.target.own(markName)
-	done, err := r.target.client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", r.marked)).
-		Then(clientv3.OpDelete(key)).Else(clientv3.OpGet(key)).Commit()
-	switch {
-	case err != nil:
-		return fmt.Errorf("taking the mark off the target: %w", err)
-	case !done.Succeeded:
-		return errors.New("another restore took the target over")
-	}
-	r.summary.Revision = done.Header.Revision
-	return nil
+	return patiently(ctx, func(again bool) error {
+		done, err := r.target.client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", r.marked)).
+			Then(clientv3.OpDelete(key)).Else(clientv3.OpGet(key)).Commit()
+		switch {
+		case err != nil:
+			return err
+		case !done.Succeeded && !(again && len(done.Responses[0].GetResponseRange().Kvs) == 0):
+			return errors.New("another restore took the target over")
+		}
+		r.summary.Revision = done.Header.Revision
+		return nil
+	})
 }

@@ -8,8 +8,11 @@ import (
 	"strings"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/cellfed/cellfed/pkg/storage"
 )
@@ -96,4 +99,41 @@ func (s *store) revision(ctx context.Context) (int64, error) {
 		return 0, fmt.Errorf("asking for the revision: %w", err)
 	}
 	return got.Header.Revision, nil
+}
+
+const (
+	// patience is how long a request that fails is made again: a database is slow at
+	// times, and a restore should not begin anew for that.
+	patience = 30 * time.Second
+	pause    = 200 * time.Millisecond
+)
+
+// patiently makes a request, and makes it again while the database cannot answer.
+// again tells that an earlier one may have been carried out.
+func patiently(ctx context.Context, request func(again bool) error) error {
+	begun := time.Now()
+	for again := false; ; again = true {
+		err := request(again)
+		switch codeOf(err) {
+		case codes.Unavailable, codes.Internal, codes.DeadlineExceeded:
+		default:
+			return err
+		}
+		if time.Since(begun) > patience || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// codeOf is an error's code; etcd's client has errors of its own with one.
+func codeOf(err error) codes.Code {
+	var known rpctypes.EtcdError
+	if errors.As(err, &known) {
+		return known.Code()
+	}
+	return status.Code(err)
 }
