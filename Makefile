@@ -39,11 +39,11 @@ HEAVY := /(pkg/apiserver|pkg/playground|cmd/cellfed|cmd/cellfed-playground)(/|$$
 END_TO_END := /test/
 SELF_CONTAINED := /test/(tools|floors|samples|harness/process|harness/database)(/|$$)
 # Where goroutines meet. The pure floors have none, and the heavy packages take the race detector too long.
-RACING := /(pkg/(member|apply|inventory|typewatch|storage|host|election|manager|controllers)|webhooks|proxy)(/|$$)
+RACING := /(pkg/(member|apply|inventory|typewatch|storage|host|election|manager|controllers)|webhooks|proxy|test/mysqlproxy)(/|$$)
 
 LIGHT_PACKAGES = $$(go list ./... | grep -vE '$(HEAVY)|$(END_TO_END)'; go list ./... | grep -E '$(SELF_CONTAINED)')
 HEAVY_PACKAGES = $$(go list ./... | grep -E '$(HEAVY)')
-END_TO_END_PACKAGES = $$(go list ./... | grep -E '$(END_TO_END)' | grep -vE '$(SELF_CONTAINED)')
+END_TO_END_PACKAGES = $$(go list ./... | grep -E '$(END_TO_END)' | grep -vE '$(SELF_CONTAINED)|$(RACING)')
 RACE_PACKAGES = $$(go list ./... | grep -E '$(RACING)')
 
 FUZZTIME ?= 30s
@@ -76,8 +76,8 @@ build: ## Build bin/cellfed, bin/kubectl-cellfed and bin/cellfed-playground
 	@$(GOBUILD) -o $(BIN) $(COMMANDS) -- -ldflags '$(LDFLAGS)'
 
 .PHONY: tools
-tools: ## Build the kubectl and the etcd that tests and the demo use
-	@$(GOBUILD) -o $(TOOLS) k8s.io/kubernetes/cmd/kubectl ./test/tools/etcd -- -ldflags '$(LDFLAGS)'
+tools: ## Build what tests and the demo use: kubectl, etcd, a KMS plugin
+	@$(GOBUILD) -o $(TOOLS) k8s.io/kubernetes/cmd/kubectl ./test/tools/etcd ./test/tools/kmsplugin -- -ldflags '$(LDFLAGS)'
 
 .PHONY: databases
 databases: ## Install MariaDB from Debian's packages and build etcd, for tests of storage

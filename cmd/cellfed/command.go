@@ -18,7 +18,7 @@ func newCommand() *cobra.Command {
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddCommand(newServerCommand(), newStorageCommand(), newKeysCommand(), newVersionCommand())
+	root.AddCommand(newServerCommand(), newKeysCommand(), newStorageCommand(), newVersionCommand())
 	return root
 }
 

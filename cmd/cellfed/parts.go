@@ -15,6 +15,7 @@ import (
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
 	"github.com/cellfed/cellfed/pkg/apiserver"
 	"github.com/cellfed/cellfed/pkg/election"
+	"github.com/cellfed/cellfed/pkg/host"
 	"github.com/cellfed/cellfed/pkg/manager"
 	"github.com/cellfed/cellfed/pkg/metrics"
 	"github.com/cellfed/cellfed/pkg/settings"
@@ -35,6 +36,7 @@ func planeConfig(c *configv1alpha1.CellFedConfiguration) (apiserver.Config, erro
 		BindAddress: net.ParseIP(c.BindAddress),
 		SecurePort:  int(*c.SecurePort),
 		Storage:     c.Storage,
+		KMS:         keyService(c),
 		CRDs:        crds,
 		Namespaces:  []string{wellknown.FederationNamespace, wellknown.UnitsNamespace},
 		Conversion:  convert,
@@ -44,6 +46,15 @@ func planeConfig(c *configv1alpha1.CellFedConfiguration) (apiserver.Config, erro
 		Parts:     []apiserver.Part{{Name: "admission", Run: door.Run}},
 		Candidate: candidate(c),
 	}, nil
+}
+
+// keyService is the plugin that the configuration names.
+func keyService(c *configv1alpha1.CellFedConfiguration) *host.KMS {
+	k := c.Encryption.KMS
+	if k == nil {
+		return nil
+	}
+	return &host.KMS{Name: k.Name, Endpoint: k.Endpoint, Timeout: k.Timeout.Duration}
 }
 
 // isFederated tells which CRDs were made from a FederatedTypeConfig.

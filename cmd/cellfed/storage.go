@@ -10,6 +10,6 @@ func newStorageCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newBackupCommand(), newRestoreCommand(), newCopyCommand())
+	cmd.AddCommand(newBackupCommand(), newRestoreCommand(), newCopyCommand(), newReencryptCommand(), newRotateKeyCommand())
 	return cmd
 }

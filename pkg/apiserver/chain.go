@@ -23,6 +23,8 @@ import (
 	"k8s.io/kubernetes/pkg/controlplane/apiserver/options"
 	generatedopenapi "k8s.io/kubernetes/pkg/generated/openapi"
 	rbacrest "k8s.io/kubernetes/pkg/registry/rbac/rest"
+
+	"github.com/cellfed/cellfed/pkg/kms"
 )
 
 // connectionGrace is how long open connections may linger once everything in
@@ -36,7 +38,7 @@ type configs struct {
 	aggregator aggregatorapiserver.CompletedConfig
 }
 
-func newConfigs(opts options.CompletedOptions, conversion ConversionHandler, loopback **rest.Config) (configs, error) {
+func newConfigs(opts options.CompletedOptions, plugins *kms.Keeper, conversion ConversionHandler, loopback **rest.Config) (configs, error) {
 	generic, informers, storageFactory, err := controlplane.BuildGenericConfig(
 		opts,
 		[]*runtime.Scheme{legacyscheme.Scheme, apiextensionsapiserver.Scheme, aggregatorscheme.Scheme},
@@ -46,6 +48,7 @@ func newConfigs(opts options.CompletedOptions, conversion ConversionHandler, loo
 	if err != nil {
 		return configs{}, fmt.Errorf("configuring the API server: %w", err)
 	}
+	generic.HealthzChecks, generic.ReadyzChecks = plugins.Checks(generic.HealthzChecks), plugins.Checks(generic.ReadyzChecks)
 	generic.EffectiveVersion = versioned{generic.EffectiveVersion}
 	*loopback = generic.LoopbackClientConfig
 	generic.DisabledPostStartHooks.Insert(
@@ -116,7 +119,7 @@ func newServer(ctx context.Context, cfg Config, at place) (*aggregatorapiserver.
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := newConfigs(opts, cfg.Conversion, &loopback)
+	c, err := newConfigs(opts, at.plugins, cfg.Conversion, &loopback)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -8,6 +8,8 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/client-go/rest"
+
+	"github.com/cellfed/cellfed/pkg/host"
 )
 
 // Where a CRD's conversion webhook points to be answered in this process, with
@@ -54,6 +56,8 @@ type Config struct {
 	SecurePort  int
 	// Storage is the database as a URL. Empty is SQLite in the data directory.
 	Storage string
+	// KMS encrypts secrets in the database. Without it a local key does.
+	KMS *host.KMS
 
 	// ReplaceKeys has this server's certificate authorities and its key for tokens
 	// take the place of the plane's, which otherwise refuse it.

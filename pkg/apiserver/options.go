@@ -16,6 +16,7 @@ import (
 	mutatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/mutating"
 	validatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/validating"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
+	"k8s.io/apiserver/pkg/server/options/encryptionconfig"
 	"k8s.io/apiserver/pkg/util/compatibility"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/client-go/rest"
@@ -26,6 +27,7 @@ import (
 	certsubjectrestriction "k8s.io/kubernetes/plugin/pkg/admission/certificates/subjectrestriction"
 
 	"github.com/cellfed/cellfed/pkg/host"
+	"github.com/cellfed/cellfed/pkg/kms"
 	"github.com/cellfed/cellfed/pkg/storage"
 )
 
@@ -34,11 +36,14 @@ import (
 const serviceAccountIssuer = "https://cellfed.io"
 
 // switchFeatures switches off what a single API server has no use for: both
-// features exist for several of them and write leases all the time.
+// features exist for several of them and write leases all the time. It switches
+// on that a secret that can no longer be decrypted can be deleted, by whoever may
+// do that and says that he means it: until then no secret can be listed.
 func switchFeatures() error {
 	err := utilfeature.DefaultMutableFeatureGate.SetFromMap(map[string]bool{
 		"APIServerIdentity":                   false,
 		"UnknownVersionInteroperabilityProxy": false,
+		"AllowUnsafeMalformedObjectDeletion":  true,
 	})
 	if err != nil {
 		return err
@@ -52,6 +57,7 @@ type place struct {
 	keys         host.Keys
 	fingerprints map[string]string
 	store        storage.Transport
+	plugins      *kms.Keeper
 }
 
 // newOptions says to the control plane library what kube-apiserver is told by
@@ -65,6 +71,7 @@ func newOptions(ctx context.Context, cfg Config, at place, loopback **rest.Confi
 		o.Etcd.StorageConfig.Prefix = at.store.Prefix
 	}
 	o.Etcd.EncryptionProviderConfigFilepath = at.keys.Encryption
+	encryptionconfig.EnvelopeKMSv2ServiceFactory = at.plugins.Service
 
 	o.SecureServing.Listener = at.listener
 	o.SecureServing.BindAddress = cfg.BindAddress

@@ -18,6 +18,7 @@ import (
 
 	_ "github.com/cellfed/cellfed/pkg/apiserver/etcdlog" // see its comment
 	"github.com/cellfed/cellfed/pkg/host"
+	"github.com/cellfed/cellfed/pkg/kms"
 	"github.com/cellfed/cellfed/pkg/storage"
 	"github.com/cellfed/cellfed/pkg/storage/transfer"
 )
@@ -56,6 +57,9 @@ func run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := dir.EncryptWith(cfg.KMS); err != nil {
+		return err
+	}
 	endpoint := cfg.Storage
 	if endpoint == "" {
 		endpoint = "sqlite://" + dir.Database()
@@ -89,7 +93,8 @@ func run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	server, loopback, err := newServer(upstream(ctx), cfg, place{listener, keys, fingerprints, store.Transport()})
+	plugins := kms.NewKeeper(klog.FromContext(ctx))
+	server, loopback, err := newServer(upstream(ctx), cfg, place{listener, keys, fingerprints, store.Transport(), plugins})
 	if err != nil {
 		return err
 	}
@@ -106,7 +111,8 @@ func run(ctx context.Context, cfg Config) (err error) {
 	}
 	p := &plane{
 		cfg: cfg, identity: identity, fingerprints: fingerprints, server: server, loopback: loopback, store: store, renewals: renewals,
-		ready: &readiness{}, failed: make(chan error, 1),
+		plugins: plugins,
+		ready:   &readiness{}, failed: make(chan error, 1),
 	}
 	return p.run(ctx)
 }
@@ -126,6 +132,7 @@ type plane struct {
 	loopback     *rest.Config
 	store        storage.Store
 	renewals     *renewer
+	plugins      *kms.Keeper
 	ready        *readiness
 	// failed gets the first reason why the plane cannot go on.
 	failed chan error
@@ -202,6 +209,7 @@ func (p *plane) work(ctx context.Context, stopped <-chan error) (workErr, stopEr
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var group sync.WaitGroup
+	group.Go(func() { p.plugins.Run(ctx) })
 	group.Go(func() {
 		if err := p.start(ctx, &group); err != nil && ctx.Err() == nil {
 			p.fail(err)

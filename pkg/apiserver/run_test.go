@@ -196,6 +196,7 @@ func TestAPlane(t *testing.T) {
 	t.Run("admission plugins see custom resources and can ask the plane", func(t *testing.T) { testAdmission(t, client) })
 	t.Run("a namespace of the plane's own cannot be deleted, another can", func(t *testing.T) { testKeeper(t, config) })
 	t.Run("closed types refuse what they do not know, and only then", func(t *testing.T) { testStrictFields(t, config, client) })
+	t.Run("closed types refuse what they do not know in every encoding", func(t *testing.T) { testEncodings(t, config, client) })
 	t.Run("a CRD is written only when it differs", func(t *testing.T) { testInstallCRD(t, config) })
 
 	stop()

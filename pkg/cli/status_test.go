@@ -245,6 +245,22 @@ func TestWhoMayNotListMembersSeesTheUnits(t *testing.T) {
 	}
 }
 
+func TestListsInJSONAreListsAlsoWhereNothingMayBeSeen(t *testing.T) {
+	o, out := newStatus(t, "", "")
+	o.output = outputJSON
+	o.plane.dynamic.(*dynamicfake.FakeDynamicClient).PrependReactor("list", "kubefedclusters", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(kubeFedClusters.GroupResource(), "", errors.New("a tenant's"))
+	})
+	if err := o.overview(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"members": []`, `"units": []`} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing:\n%s", want, out)
+		}
+	}
+}
+
 func TestExitCodesTellWrongUsageFromFailure(t *testing.T) {
 	tests := map[string]struct {
 		args []string

@@ -76,7 +76,9 @@ func (o *statusOptions) overview(ctx context.Context) error {
 		return asPlane(err)
 	}
 	if o.output == outputJSON || o.output == outputYAML {
-		return printStructured(o.out, o.output, map[string]any{"members": members, "units": here})
+		// Programs walk through lists, and none may be null.
+		return printStructured(o.out, o.output, map[string]any{
+			"members": append([]corev1beta1.KubeFedCluster{}, members...), "units": append([]topologyv1alpha1.Unit{}, here...)})
 	}
 	w := printers.GetNewTabWriter(o.out)
 	if hidden {

@@ -2,28 +2,274 @@ package host
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiserverv1 "k8s.io/apiserver/pkg/apis/apiserver/v1"
+	"sigs.k8s.io/yaml"
 )
 
-// encryptionTemplate has no identity provider: a secret that stands in the
-// database as plain text is not read, because this plane never wrote it.
-// secretbox needs no rotation by count of writes, as AES-GCM does.
-const encryptionTemplate = `apiVersion: apiserver.config.k8s.io/v1
-kind: EncryptionConfiguration
-resources:
-- resources: [secrets]
-  providers:
-  - secretbox:
-      keys:
-      - {name: local, secret: %s}
-`
+// encrypted are the resources that a new plane encrypts: secrets, and what may have the content of secrets in it, which is
+// federated ones and the revisions of their templates. A plane that was made with fewer keeps to those: what it stored as plain
+// text would be unreadable.
+var encrypted = []string{"secrets", "federatedsecrets.types.kubefed.io", "revisions.propagation.cellfed.io"}
+
+// Encrypted are the resources that a new plane encrypts.
+func Encrypted() []string { return slices.Clone(encrypted) }
+
+// encryptionFile is the name of the file among the keys.
+const encryptionFile = "encryption.yaml"
+
+// KMS is a plugin that speaks the KMS v2 API of Kubernetes.
+type KMS struct {
+	Name, Endpoint string
+	Timeout        time.Duration
+}
+
+// Encryption is the configuration of encryption at rest as its file has it. The file is also where the local keys are kept,
+// and where it stands which services encrypted something before.
+//
+// It never has an identity provider: a secret that stands in the database as plain text is not read, because this plane never
+// wrote it.
+type Encryption struct {
+	path   string
+	data   []byte
+	config apiserverv1.EncryptionConfiguration
+}
+
+// ReadEncryption reads the configuration of encryption at rest in a data directory, which another process may hold.
+func ReadEncryption(dataDir string) (*Encryption, error) {
+	e := &Encryption{path: filepath.Join(dataDir, "pki", encryptionFile)}
+	var err error
+	if e.data, err = os.ReadFile(e.path); err != nil {
+		return nil, fmt.Errorf("reading encryption configuration: %w", err)
+	}
+	if err := yaml.UnmarshalStrict(e.data, &e.config); err != nil {
+		return nil, fmt.Errorf("reading encryption configuration %s: %w", e.path, err)
+	}
+	if len(e.config.Resources) == 0 {
+		return nil, fmt.Errorf("reading encryption configuration %s: it encrypts nothing", e.path)
+	}
+	for _, r := range e.config.Resources {
+		if slices.ContainsFunc(r.Providers, func(p apiserverv1.ProviderConfiguration) bool { return p.Identity != nil }) {
+			return nil, fmt.Errorf("reading encryption configuration %s: it has the provider identity, with which secrets can stand in the database as plain text: take it out", e.path)
+		}
+	}
+	return e, nil
+}
+
+// Resources are what is encrypted.
+func (e *Encryption) Resources() []string {
+	var all []string
+	for _, r := range e.config.Resources {
+		all = append(all, r.Resources...)
+	}
+	return all
+}
+
+// Hash names the content of the file as the API server's metrics do.
+func (e *Encryption) Hash() string { return fmt.Sprintf("sha256:%x", sha256.Sum256(e.data)) }
+
+// Writer tells what encrypts what is written once a plane has started with this file.
+func (e *Encryption) Writer() string {
+	first := e.config.Resources[0].Providers
+	if len(first) == 0 {
+		return "nothing"
+	}
+	return describe(first[0], 1)[0]
+}
+
+// AddKey makes a new local key, with which a plane encrypts from its next start on; one that is only prepared is for reading
+// until UseKey. The others stay for reading.
+func (e *Encryption) AddKey(prepared bool) (string, error) {
+	key, err := newKey()
+	if err != nil {
+		return "", err
+	}
+	for i := range e.config.Resources {
+		box, err := e.box(i)
+		if err != nil {
+			return "", err
+		}
+		at := 0
+		if prepared {
+			at = len(box.Keys)
+		}
+		box.Keys = slices.Insert(box.Keys, at, key)
+	}
+	return key.Name, e.write()
+}
+
+// UseKey has a plane encrypt with a key that is there already, from its next start on.
+func (e *Encryption) UseKey(name string) error {
+	for i := range e.config.Resources {
+		box, err := e.box(i)
+		if err != nil {
+			return err
+		}
+		at := slices.IndexFunc(box.Keys, func(k apiserverv1.Key) bool { return k.Name == name })
+		if at < 0 {
+			return fmt.Errorf("there is no local key %s", name)
+		}
+		key := box.Keys[at]
+		box.Keys = slices.Insert(slices.Delete(box.Keys, at, at+1), 0, key)
+	}
+	return e.write()
+}
+
+// box are the keys that entry i encrypts with.
+func (e *Encryption) box(i int) (*apiserverv1.SecretboxConfiguration, error) {
+	providers := e.config.Resources[i].Providers
+	switch {
+	case len(providers) > 0 && providers[0].KMS != nil:
+		return nil, fmt.Errorf("the KMS %s encrypts what is written: its keys are changed there", providers[0].KMS.Name)
+	case len(providers) > 0 && providers[0].Secretbox != nil:
+		return providers[0].Secretbox, nil
+	}
+	return nil, fmt.Errorf("what is written is not encrypted by secretbox: change %s by hand", e.path)
+}
+
+// Prune takes away everything that the plane does not write with, and tells what that was. Whoever calls it knows that
+// nothing in the database needs it any more.
+func (e *Encryption) Prune() ([]string, error) {
+	var removed []string
+	for i := range e.config.Resources {
+		r := &e.config.Resources[i]
+		for n, p := range r.Providers {
+			kept := 0
+			if n == 0 {
+				kept = 1
+			}
+			for _, name := range describe(p, 0)[kept:] {
+				if !slices.Contains(removed, name) {
+					removed = append(removed, name)
+				}
+			}
+		}
+		r.Providers = r.Providers[:min(1, len(r.Providers))]
+		for _, p := range r.Providers {
+			if p.Secretbox != nil {
+				p.Secretbox.Keys = p.Secretbox.Keys[:1]
+			}
+			for _, aes := range []*apiserverv1.AESConfiguration{p.AESCBC, p.AESGCM} {
+				if aes != nil {
+					aes.Keys = aes.Keys[:1]
+				}
+			}
+		}
+	}
+	if len(removed) == 0 {
+		return nil, nil
+	}
+	return removed, e.write()
+}
+
+// describe names the keys of a provider, the first limit of them; 0 is all.
+func describe(p apiserverv1.ProviderConfiguration, limit int) []string {
+	var names []string
+	if p.KMS != nil {
+		names = append(names, "KMS "+p.KMS.Name)
+	}
+	keys := []apiserverv1.Key{}
+	if p.Secretbox != nil {
+		keys = append(keys, p.Secretbox.Keys...)
+	}
+	for _, aes := range []*apiserverv1.AESConfiguration{p.AESCBC, p.AESGCM} {
+		if aes != nil {
+			keys = append(keys, aes.Keys...)
+		}
+	}
+	for _, k := range keys {
+		names = append(names, "local key "+k.Name)
+	}
+	if limit > 0 {
+		names = names[:min(limit, len(names))]
+	}
+	return names
+}
+
+// EncryptWith has a plane that starts now encrypt with the service, or with the local key when there is none. Whatever
+// encrypted something before stays for reading, so that nothing becomes unreadable by a change of configuration.
+func (d *Dir) EncryptWith(kms *KMS) error {
+	e, err := ReadEncryption(d.path)
+	if err != nil {
+		return err
+	}
+	changed := false
+	for i := range e.config.Resources {
+		r := &e.config.Resources[i]
+		arranged, err := arrange(r.Providers, kms)
+		if err != nil {
+			return err
+		}
+		changed = changed || !reflect.DeepEqual(arranged, r.Providers)
+		r.Providers = arranged
+	}
+	if !changed {
+		return nil
+	}
+	return e.write()
+}
+
+// arrange puts the provider to write with before the others.
+func arrange(providers []apiserverv1.ProviderConfiguration, kms *KMS) ([]apiserverv1.ProviderConfiguration, error) {
+	others := slices.Clone(providers)
+	if kms != nil {
+		others = slices.DeleteFunc(others, func(p apiserverv1.ProviderConfiguration) bool { return p.KMS != nil && p.KMS.Name == kms.Name })
+		return slices.Insert(others, 0, apiserverv1.ProviderConfiguration{KMS: &apiserverv1.KMSConfiguration{
+			APIVersion: "v2", Name: kms.Name, Endpoint: kms.Endpoint, Timeout: &metav1.Duration{Duration: kms.Timeout},
+		}}), nil
+	}
+	i := slices.IndexFunc(others, func(p apiserverv1.ProviderConfiguration) bool { return p.KMS == nil })
+	if i >= 0 {
+		local := others[i]
+		return slices.Insert(slices.Delete(others, i, i+1), 0, local), nil
+	}
+	key, err := newKey()
+	if err != nil {
+		return nil, err
+	}
+	return slices.Insert(others, 0, secretbox(key)), nil
+}
+
+func (e *Encryption) write() error {
+	data, err := yaml.Marshal(e.config)
+	if err == nil {
+		err = writeFile(e.path, data)
+	}
+	if err != nil {
+		return fmt.Errorf("writing encryption configuration: %w", err)
+	}
+	e.data = data
+	return nil
+}
+
+// secretbox is a provider with one key. It needs no rotation by count of writes, as AES-GCM does.
+func secretbox(key apiserverv1.Key) apiserverv1.ProviderConfiguration {
+	return apiserverv1.ProviderConfiguration{Secretbox: &apiserverv1.SecretboxConfiguration{Keys: []apiserverv1.Key{key}}}
+}
+
+// newKey makes a key with a name that no other has: the name stands before everything that it encrypted, also in backups.
+func newKey() (apiserverv1.Key, error) {
+	random := make([]byte, 36)
+	if _, err := rand.Read(random); err != nil {
+		return apiserverv1.Key{}, fmt.Errorf("making encryption key: %w", err)
+	}
+	return apiserverv1.Key{Name: "local-" + hex.EncodeToString(random[:4]), Secret: base64.StdEncoding.EncodeToString(random[4:])}, nil
+}
 
 // encryption makes the configuration of encryption at rest, with a new key, when
-// there is none. One that is there is never touched: without its key all stored
+// there is none. One that is there is not made anew: without its key all stored
 // secrets are lost. For the same reason there is no new key for an old database:
 // whoever removed the old one shall know at once, and can still bring it back.
 func encryption(path, database string) error {
@@ -37,12 +283,13 @@ func encryption(path, database string) error {
 	if _, err := os.Stat(database); err == nil {
 		return fmt.Errorf("the encryption key %s is gone, but %s is there: its secrets cannot be read without that key", path, database)
 	}
-	key := make([]byte, 32)
-	if _, err := rand.Read(key); err != nil {
-		return fmt.Errorf("making encryption key: %w", err)
+	key, err := newKey()
+	if err != nil {
+		return err
 	}
-	if err := writeFile(path, fmt.Appendf(nil, encryptionTemplate, base64.StdEncoding.EncodeToString(key))); err != nil {
-		return fmt.Errorf("writing encryption configuration: %w", err)
-	}
-	return nil
+	e := &Encryption{path: path, config: apiserverv1.EncryptionConfiguration{
+		TypeMeta:  metav1.TypeMeta{APIVersion: apiserverv1.SchemeGroupVersion.String(), Kind: "EncryptionConfiguration"},
+		Resources: []apiserverv1.ResourceConfiguration{{Resources: encrypted, Providers: []apiserverv1.ProviderConfiguration{secretbox(key)}}},
+	}}
+	return e.write()
 }

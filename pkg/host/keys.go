@@ -55,7 +55,7 @@ func (d *Dir) Keys(now time.Time, ips []net.IP, names []string) (Keys, error) {
 		ClientCA: d.file("client-ca.crt"), ClientCAKey: d.file("client-ca.key"),
 		AdminCert: d.file("admin.crt"), AdminKey: d.file("admin.key"),
 		ServiceAccountKey: d.file("service-account.key"),
-		Encryption:        d.file("encryption.yaml"),
+		Encryption:        d.file(encryptionFile),
 	}
 	if err := encryption(k.Encryption, d.Database()); err != nil {
 		return Keys{}, err

@@ -161,8 +161,14 @@ func (a Abandonment) told() string {
 // behind counts the releases that a unit has missed: templates that the object asked for after the one that the unit
 // runs. Revisions that differ only in overrides are one release. History is pruned, so the count may be too low for a
 // unit that is very far behind.
+//
+// A unit that is about to be written runs what is recorded until the write is confirmed. If that came to nothing and it was
+// told to be up to date meanwhile, the next look would tell otherwise, in a status write of its own.
 func (c *computation) behind(s *subject) int64 {
 	runs := s.step.Revision
+	if s.step.Action.Writes() && runs == s.step.Want {
+		runs = s.entry.Revision
+	}
 	if !s.placed || s.step.Want == "" || runs == "" || runs == s.step.Want {
 		return 0
 	}

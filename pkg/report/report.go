@@ -170,6 +170,9 @@ func entry(in Input, step *plan.Step, result plan.Result) federated.UnitStatus {
 	case result.Outcome == plan.Done && (step.Action == plan.Create || step.Action == plan.Update):
 		seen = result.Object
 		e.Revision, e.Inventory = step.Revision, true
+		if step.Revision == step.Want {
+			e.Behind = 0
+		}
 		e.Version, _ = step.Lens.Version(result.Object)
 	case result.Outcome == plan.Failed:
 		e.Code, e.Message = result.Why.Code, result.Why.Message

@@ -58,6 +58,7 @@ var house = map[string]Floor{
 	"pkg/typewatch": Hands,
 	"pkg/storage":   Hands,
 	"pkg/host":      Hands,
+	"pkg/kms":       Hands,
 	"pkg/progress":  Hands,
 	"pkg/election":  Hands,
 	"webhooks":      Hands,
@@ -67,6 +68,7 @@ var house = map[string]Floor{
 	"pkg/apiserver":   Rooms,
 	"pkg/manager":     Rooms,
 	"pkg/cli":         Rooms,
+	"pkg/reencrypt":   Rooms,
 	"pkg/playground":  Rooms,
 
 	"cmd": Doors,

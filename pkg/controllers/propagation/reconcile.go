@@ -112,19 +112,6 @@ func (k *carrier) plan(ctx context.Context, in plan.Input) (plan.Plan, error) {
 	return k.withHistory(ctx, in, p)
 }
 
-// withHistory computes once more with the object's history where a unit is behind, so that status can say how far.
-func (k *carrier) withHistory(ctx context.Context, in plan.Input, p plan.Plan) (plan.Plan, error) {
-	if !slices.ContainsFunc(p.Steps, func(s plan.Step) bool { return s.Behind > 0 }) {
-		return p, nil
-	}
-	all, err := k.revisions(ctx, in.Object)
-	if err != nil {
-		return plan.Plan{}, err
-	}
-	in.History = history(all)
-	return plan.Compute(in), nil
-}
-
 // connect gives connections to the clusters that a plan was made for.
 func (k *carrier) connect(p *plan.Plan) func(name string) (apply.Connection, error) {
 	return func(name string) (apply.Connection, error) {

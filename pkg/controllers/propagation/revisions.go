@@ -55,7 +55,7 @@ func (k *carrier) keep(ctx context.Context, key objectKey, stored *unstructured.
 	last, just := k.justMade(key, name)
 	if known || just {
 		if known {
-			last.generation, last.template = max(last.generation, lastGeneration(there)), there.Labels[propagationv1alpha1.RevisionTemplateLabel]
+			last.Release = newer(last.Release, released(there))
 		}
 		return k.renew(ctx, key, o, name, last)
 	}
@@ -67,14 +67,15 @@ func (k *carrier) keep(ctx context.Context, key objectKey, stored *unstructured.
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return false, fmt.Errorf("creating %s: %w", name, err)
 	}
-	k.noteMade(key, name, made{at: k.opts.Now(), generation: o.Generation, template: r.Labels[propagationv1alpha1.RevisionTemplateLabel]})
+	k.noteMade(key, name, made{at: k.opts.Now(), Release: plan.Release{
+		Revision: revision, Template: r.Labels[propagationv1alpha1.RevisionTemplateLabel], Generation: o.Generation}})
 	return err == nil, nil
 }
 
 // renew makes a revision that is asked for again the newest one of the history. One that no other release came after is
 // left as it is: most edits change the mask only.
 func (k *carrier) renew(ctx context.Context, key objectKey, o *federated.Object, name string, last made) (bool, error) {
-	if last.generation >= o.Generation {
+	if last.Generation >= o.Generation {
 		return false, nil
 	}
 	superseded, err := k.superseded(ctx, key, o, last)
@@ -91,7 +92,7 @@ func (k *carrier) renew(ctx context.Context, key objectKey, o *federated.Object,
 	if err := k.opts.Client.Patch(ctx, again, client.RawPatch(types.MergePatchType, patch)); client.IgnoreNotFound(err) != nil {
 		return false, fmt.Errorf("renewing %s: %w", name, err)
 	}
-	last.at, last.generation = k.opts.Now(), o.Generation
+	last.at, last.Generation = k.opts.Now(), o.Generation
 	k.noteMade(key, name, last)
 	return true, nil
 }
@@ -103,14 +104,14 @@ func (k *carrier) superseded(ctx context.Context, key objectKey, o *federated.Ob
 		return false, err
 	}
 	for i := range all {
-		if lastGeneration(&all[i]) > last.generation && all[i].Labels[propagationv1alpha1.RevisionTemplateLabel] != last.template {
+		if lastGeneration(&all[i]) > last.Generation && all[i].Labels[propagationv1alpha1.RevisionTemplateLabel] != last.Template {
 			return true, nil
 		}
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, m := range k.recorded[key] {
-		if m.generation > last.generation && m.template != last.template {
+		if m.Generation > last.Generation && m.Template != last.Template {
 			return true, nil
 		}
 	}
@@ -124,25 +125,6 @@ func lastGeneration(m *metav1.PartialObjectMetadata) int64 {
 		return 0
 	}
 	return generation
-}
-
-// history is the object's revisions as plans see them, oldest first.
-func history(all []metav1.PartialObjectMetadata) []plan.Release {
-	out := make([]plan.Release, 0, len(all))
-	for i := range all {
-		out = append(out, plan.Release{
-			Revision:   all[i].Labels[propagationv1alpha1.RevisionHashLabel],
-			Template:   all[i].Labels[propagationv1alpha1.RevisionTemplateLabel],
-			Generation: lastGeneration(&all[i]),
-		})
-	}
-	sort.Slice(out, func(i, j int) bool {
-		if out[i].Generation != out[j].Generation {
-			return out[i].Generation < out[j].Generation
-		}
-		return out[i].Revision < out[j].Revision
-	})
-	return out
 }
 
 func newRevision(stored *unstructured.Unstructured, o *federated.Object, name, revision string, content federated.Content) (*propagationv1alpha1.Revision, error) {
@@ -251,22 +233,8 @@ func (k *carrier) prune(ctx context.Context, o *federated.Object, p *plan.Plan) 
 	for _, u := range o.Status.Units {
 		needed[u.Revision] = true
 	}
-	var old []metav1.PartialObjectMetadata
-	for _, m := range all {
-		if !needed[m.Labels[propagationv1alpha1.RevisionHashLabel]] {
-			old = append(old, m)
-		}
-	}
-	if len(old) <= k.opts.HistoryLimit {
-		return nil
-	}
-	sort.Slice(old, func(i, j int) bool {
-		if a, b := lastGeneration(&old[i]), lastGeneration(&old[j]); a != b {
-			return a < b
-		}
-		return old[i].CreationTimestamp.Before(&old[j].CreationTimestamp)
-	})
-	for i := range old[:len(old)-k.opts.HistoryLimit] {
+	old := surplus(all, needed, k.opts.HistoryLimit)
+	for i := range old {
 		gone := &old[i]
 		gone.SetGroupVersionKind(propagationv1alpha1.GroupVersion.WithKind("Revision"))
 		if err := k.opts.Client.Delete(ctx, gone, client.Preconditions{UID: &gone.UID}); client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
@@ -276,15 +244,34 @@ func (k *carrier) prune(ctx context.Context, o *federated.Object, p *plan.Plan) 
 	return nil
 }
 
+// surplus are the oldest revisions that nobody needs, beyond the history's limit.
+func surplus(all []metav1.PartialObjectMetadata, needed map[string]bool, limit int) []metav1.PartialObjectMetadata {
+	var old []metav1.PartialObjectMetadata
+	for _, m := range all {
+		if !needed[m.Labels[propagationv1alpha1.RevisionHashLabel]] {
+			old = append(old, m)
+		}
+	}
+	if len(old) <= limit {
+		return nil
+	}
+	sort.Slice(old, func(i, j int) bool {
+		if a, b := lastGeneration(&old[i]), lastGeneration(&old[j]); a != b {
+			return a < b
+		}
+		return old[i].CreationTimestamp.Before(&old[j].CreationTimestamp)
+	})
+	return old[:len(old)-limit]
+}
+
 // cacheLag is how long the cache may take to show a revision that was made. After that the cache is believed: what it
 // does not have was removed, and is made again.
 const cacheLag = 30 * time.Second
 
 // made is what is remembered of a revision that was written just now.
 type made struct {
-	at         time.Time
-	generation int64
-	template   string
+	plan.Release
+	at time.Time
 }
 
 func (k *carrier) justMade(key objectKey, name string) (made, bool) {

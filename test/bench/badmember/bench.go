@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -25,7 +27,9 @@ var (
 
 type bench struct {
 	objects, releases, clients, pairs int
+	rate                              float64 // releases per second; 0 = as fast as the clients can
 	idle                              time.Duration
+	verbose                           bool
 	kinds                             []string
 
 	plane   *harness.Plane
@@ -45,6 +49,7 @@ type figures struct {
 // run is what was seen while objects were released.
 type run struct {
 	p50, p99 float64 // milliseconds
+	cost     counts  // of one release
 }
 
 func (b *bench) run(ctx context.Context) (err error) {
@@ -52,20 +57,27 @@ func (b *bench) run(ctx context.Context) (err error) {
 	if err := b.open(ctx); err != nil {
 		return err
 	}
-	fmt.Printf("%d objects, %d releases per run, %d clients, %d pairs of runs per kind\n\n", b.objects, b.releases, b.clients, b.pairs)
-	fmt.Println("| bad member | p99 without | p99 with | ratio (median; all) | p50 ratio | requests to it | memory above |")
-	fmt.Println("|---|---|---|---|---|---|---|")
+	pace := fmt.Sprintf("%g begun a second", b.rate)
+	if b.rate == 0 {
+		pace = fmt.Sprintf("%d clients as fast as they can", b.clients)
+	}
+	fmt.Printf("%d objects, %d releases per run, %s, %d pairs of runs per kind; counts are per release, without → with\n\n", b.objects, b.releases, pace, b.pairs)
+	fmt.Println("| bad member | p99 without | p99 with | ratio (median; all) | p50 ratio | writes on the plane | the plane's CPU | looks | requests to good members | requests to it per run | memory above |")
+	fmt.Println("|---|---|---|---|---|---|---|---|---|---|---|")
 	var all []float64
 	for _, kind := range b.kinds {
 		var pairs []figures
-		for range b.pairs {
-			f, err := b.pair(ctx, kind)
+		for turn := range b.pairs {
+			f, err := b.pair(ctx, kind, turn)
 			if err != nil {
 				return fmt.Errorf("%s: %w", kind, err)
 			}
 			pairs = append(pairs, f)
 		}
 		all = append(all, tell(kind, pairs))
+		if b.verbose {
+			tellRequests(pairs)
+		}
 	}
 	sort.Float64s(all)
 	fmt.Printf("\nThe largest ratio is %.2f, the median %.2f.\n", all[len(all)-1], median(all))
@@ -74,11 +86,17 @@ func (b *bench) run(ctx context.Context) (err error) {
 
 func tell(kind string, pairs []figures) float64 {
 	var without, with, ratios, halves, memory []float64
+	var cost [8]float64
 	asked := map[string]int{}
 	for _, p := range pairs {
 		without, with = append(without, p.without.p99), append(with, p.with.p99)
 		ratios, halves = append(ratios, p.with.p99/p.without.p99), append(halves, p.with.p50/p.without.p50)
 		memory = append(memory, float64(p.memory)/(1<<20))
+		for i, c := range []counts{p.without.cost, p.with.cost} {
+			for j, v := range []float64{c.writes(), milliseconds(c.cpu), c.looks, total(c.members)} {
+				cost[2*j+i] += v / float64(len(pairs))
+			}
+		}
 		for what, n := range p.asked {
 			asked[what] += n
 		}
@@ -95,9 +113,38 @@ func tell(kind string, pairs []figures) float64 {
 	if parts == nil {
 		parts = []string{"none"}
 	}
-	fmt.Printf("| %s | %.0f ms | %.0f ms | %.2f (%s) | %.2f | %s | %+.0f MiB |\n", kind, median(without), median(with), median(ratios),
-		strings.Join(list, ", "), median(halves), strings.Join(parts, ", "), median(memory))
+	fmt.Printf("| %s | %.0f ms | %.0f ms | %.2f (%s) | %.2f | %.2f → %.2f | %.1f → %.1f ms | %.2f → %.2f | %.2f → %.2f | %s | %+.0f MiB |\n",
+		kind, median(without), median(with), median(ratios), strings.Join(list, ", "), median(halves),
+		cost[0], cost[1], cost[2], cost[3], cost[4], cost[5], cost[6], cost[7], strings.Join(parts, ", "), median(memory))
 	return median(ratios)
+}
+
+// tellRequests lists what each release asked the plane and the good members for.
+func tellRequests(pairs []figures) {
+	list := func(what string, of func(run) map[string]float64) {
+		sum := []map[string]float64{{}, {}}
+		all := map[string]bool{}
+		for _, p := range pairs {
+			for i, r := range []run{p.without, p.with} {
+				for request, n := range of(r) {
+					sum[i][request] += n / float64(len(pairs))
+					all[request] = true
+				}
+			}
+		}
+		for _, request := range slices.Sorted(maps.Keys(all)) {
+			fmt.Printf("    %s: %-40s %.3f → %.3f\n", what, request, sum[0][request], sum[1][request])
+		}
+	}
+	list("plane", func(r run) map[string]float64 { return r.cost.plane })
+	list("good members", func(r run) map[string]float64 { return r.cost.members })
+}
+
+func total(of map[string]float64) (sum float64) {
+	for _, n := range of {
+		sum += n
+	}
+	return sum
 }
 
 func median(values []float64) float64 {

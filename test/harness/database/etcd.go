@@ -62,11 +62,11 @@ func StartEtcd(ctx context.Context, options EtcdOptions) (*Etcd, error) {
 }
 
 func (e *Etcd) prepare(ctx context.Context, binary string, options EtcdOptions) error {
-	port, err := freePort()
+	port, err := process.FreePort(Host)
 	if err != nil {
 		return err
 	}
-	peerPort, err := freePort()
+	peerPort, err := process.FreePort(Host)
 	if err != nil {
 		return err
 	}

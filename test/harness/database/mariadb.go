@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/cellfed/cellfed/test/harness/process"
 )
 
 // MariaDBOptions say how to start MariaDB. The zero value is one that is durable, small and without a binary log.
@@ -72,7 +74,7 @@ func StartMariaDB(ctx context.Context, options MariaDBOptions) (*MariaDB, error)
 }
 
 func (m *MariaDB) prepare(ctx context.Context, binary string, options MariaDBOptions) (err error) {
-	if m.Port, err = freePort(); err != nil {
+	if m.Port, err = process.FreePort(Host); err != nil {
 		return err
 	}
 	if options.TLS {

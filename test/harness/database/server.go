@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -164,20 +161,4 @@ func (s *server) endWith(t testing.TB) {
 			t.Error(err)
 		}
 	})
-}
-
-// freePort finds a port that nobody listens on. It is below those that the kernel gives to outgoing connections, which
-// could take it while the server is down.
-func freePort() (int, error) {
-	const lowest, count, tries = 20000, 12000, 100
-	var last error
-	for range tries {
-		port := lowest + rand.IntN(count)
-		l, err := net.Listen("tcp", net.JoinHostPort(Host, strconv.Itoa(port)))
-		if err == nil {
-			return port, l.Close()
-		}
-		last = err
-	}
-	return 0, fmt.Errorf("finding a free port: %w", last)
 }

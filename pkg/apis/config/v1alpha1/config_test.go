@@ -58,6 +58,7 @@ storage: sqlite:///d/x.db
 topologyTypes: [cell, zone]
 components: ["*", "-propagation"]
 propagation: {concurrency: 2}
+encryption: {kms: {name: vault, endpoint: "unix:///run/kms.sock"}}
 clusterHealthCheck: {period: 1s, timeout: 500ms, failureThreshold: 2, successThreshold: 4}
 logging: {verbosity: 3}
 `))
@@ -68,7 +69,8 @@ logging: {verbosity: 3}
 	if c.DataDir != "/d" || c.BindAddress != "::1" || *c.SecurePort != 0 || c.Storage != "sqlite:///d/x.db" ||
 		len(c.TopologyTypes) != 2 || c.Enabled("propagation") || !c.Enabled("namespace") ||
 		*c.Propagation.Concurrency != 2 || c.ClusterHealthCheck.Timeout.Duration != 500*time.Millisecond ||
-		*c.ClusterHealthCheck.SuccessThreshold != 4 || c.Logging.Verbosity != 3 {
+		*c.ClusterHealthCheck.SuccessThreshold != 4 || c.Logging.Verbosity != 3 ||
+		c.Encryption.KMS.Name != "vault" || c.Encryption.KMS.Timeout.Duration != 3*time.Second {
 		t.Errorf("the file became %+v", c)
 	}
 	if errs := Validate(c, []string{"propagation", "namespace"}); len(errs) != 0 {
@@ -94,6 +96,13 @@ func TestAValueIsRefusedAtItsPathWhen(t *testing.T) {
 		"the timeout is negative":             {"clusterHealthCheck: {timeout: -1s}", "clusterHealthCheck.timeout: Invalid value"},
 		"the failure threshold is nothing":    {"clusterHealthCheck: {failureThreshold: 0}", "clusterHealthCheck.failureThreshold: Invalid value"},
 		"the success threshold is nothing":    {"clusterHealthCheck: {successThreshold: 0}", "clusterHealthCheck.successThreshold: Invalid value"},
+		"the KMS has no name":                 {"encryption: {kms: {endpoint: 'unix:///k'}}", "encryption.kms.name: Required value"},
+		"the KMS has a name with a colon":     {"encryption: {kms: {name: 'a:b', endpoint: 'unix:///k'}}", "encryption.kms.name: Invalid value"},
+		"the KMS is nowhere":                  {"encryption: {kms: {name: a}}", "encryption.kms.endpoint: Required value"},
+		"the KMS is on the network":           {"encryption: {kms: {name: a, endpoint: 'tcp://k:1'}}", "encryption.kms.endpoint: Invalid value"},
+		"the path of the KMS is relative":     {"encryption: {kms: {name: a, endpoint: 'unix://k/s'}}", "encryption.kms.endpoint: Invalid value"},
+		"the KMS may take no time":            {"encryption: {kms: {name: a, endpoint: 'unix:///k', timeout: 0s}}", "encryption.kms.timeout: Invalid value"},
+		"the KMS may take for ever":           {"encryption: {kms: {name: a, endpoint: 'unix:///k', timeout: 1h}}", "encryption.kms.timeout: Invalid value"},
 		"a feature gate is unknown":           {"featureGates: {PlacementMaks: false}", "featureGates[PlacementMaks]: Unsupported value"},
 		"two servers would lead":              {"storage: etcd://a:2379\nleaderElection: {leaderElect: false}", "leaderElection.leaderElect: Forbidden"},
 		"a leader outlives its lease":         {"leaderElection: {leaseDuration: 8s}", "leaderElection.renewDeadline: Invalid value"},

@@ -21,6 +21,7 @@ const (
 	DefaultHealthTimeout    = 3 * time.Second
 	DefaultFailureThreshold = 3
 	DefaultSuccessThreshold = 1
+	DefaultKMSTimeout       = 3 * time.Second
 	DefaultLeaseDuration    = 12 * time.Second
 	DefaultRenewDeadline    = 8 * time.Second
 	DefaultRetryPeriod      = 1 * time.Second
@@ -47,6 +48,9 @@ func SetDefaults(c *CellFedConfiguration) {
 	}
 	if c.Propagation.MemoryPerMember == nil {
 		c.Propagation.MemoryPerMember = ptr.To(resource.MustParse(DefaultMemoryPerMember))
+	}
+	if k := c.Encryption.KMS; k != nil && k.Timeout == nil {
+		k.Timeout = &metav1.Duration{Duration: DefaultKMSTimeout}
 	}
 	setHealthDefaults(&c.ClusterHealthCheck)
 	setElectionDefaults(&c.LeaderElection)

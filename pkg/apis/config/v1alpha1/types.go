@@ -27,6 +27,10 @@ type CellFedConfiguration struct {
 	// Storage is the database, as a URL. Default: SQLite in the data directory.
 	Storage string `json:"storage,omitempty"`
 
+	// Encryption says how secrets are encrypted in the database. Default: with a
+	// local key in the data directory.
+	Encryption EncryptionConfiguration `json:"encryption,omitempty"`
+
 	// TopologyTypes are the kinds of units that objects can be placed by, besides
 	// "cluster", which is always there. Default: [cell].
 	TopologyTypes []string `json:"topologyTypes,omitempty"`
@@ -80,6 +84,26 @@ type ClusterHealthCheckConfiguration struct {
 	// SuccessThreshold is how many successes in a row make it ready again.
 	// Default: 1.
 	SuccessThreshold *int32 `json:"successThreshold,omitempty"`
+}
+
+// EncryptionConfiguration says how secrets are encrypted in the database.
+type EncryptionConfiguration struct {
+	// KMS is a key management service that encrypts what is written from now on.
+	// What the local key encrypted stays readable, and so does what this service
+	// encrypted when it is taken away here again.
+	KMS *KMSConfiguration `json:"kms,omitempty"`
+}
+
+// KMSConfiguration is a plugin that speaks the KMS v2 API of Kubernetes on a
+// socket of this machine.
+type KMSConfiguration struct {
+	// Name stands before everything that this service encrypted: another name is
+	// another service. Required; a DNS label.
+	Name string `json:"name"`
+	// Endpoint is the plugin's socket: unix:///run/kms.sock. Required.
+	Endpoint string `json:"endpoint"`
+	// Timeout is how long one call to the plugin may take. Default: 3s.
+	Timeout *metav1.Duration `json:"timeout,omitempty"`
 }
 
 // LeaderElectionConfiguration tunes which one of several servers on one database

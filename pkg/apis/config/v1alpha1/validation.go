@@ -3,6 +3,7 @@ package v1alpha1
 import (
 	"fmt"
 	"net"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -39,6 +40,7 @@ func Validate(c *CellFedConfiguration, known []string) field.ErrorList {
 	if c.Storage != "" && !strings.Contains(c.Storage, "://") {
 		errs = append(errs, field.Invalid(field.NewPath("storage"), c.Storage, "must be a URL like sqlite:///var/lib/cellfed/state.db"))
 	}
+	errs = append(errs, validateKMS(c.Encryption.KMS, field.NewPath("encryption", "kms"))...)
 	errs = append(errs, validateTopologyTypes(c.TopologyTypes, field.NewPath("topologyTypes"))...)
 	errs = append(errs, validateComponents(c.Components, known, field.NewPath("components"))...)
 	errs = append(errs, validateFeatureGates(c.FeatureGates, field.NewPath("featureGates"))...)
@@ -49,6 +51,33 @@ func Validate(c *CellFedConfiguration, known []string) field.ErrorList {
 	errs = append(errs, validateHealthCheck(&c.ClusterHealthCheck, field.NewPath("clusterHealthCheck"))...)
 	errs = append(errs, validateElection(&c.LeaderElection, c.Storage, field.NewPath("leaderElection"))...)
 	errs = append(errs, logsapi.Validate(&c.Logging, nil, field.NewPath("logging"))...)
+	return errs
+}
+
+// maxKMSTimeout keeps a plugin that does not answer from holding a request until
+// its client has gone.
+const maxKMSTimeout = 30 * time.Second
+
+func validateKMS(k *KMSConfiguration, path *field.Path) field.ErrorList {
+	if k == nil {
+		return nil
+	}
+	var errs field.ErrorList
+	if k.Name == "" {
+		errs = append(errs, field.Required(path.Child("name"), "say what this service is called: everything it encrypts is marked with that"))
+	} else {
+		for _, msg := range validation.IsDNS1123Label(k.Name) {
+			errs = append(errs, field.Invalid(path.Child("name"), k.Name, msg))
+		}
+	}
+	if u, err := url.Parse(k.Endpoint); k.Endpoint == "" {
+		errs = append(errs, field.Required(path.Child("endpoint"), "say where the plugin's socket is, as in unix:///run/kms.sock"))
+	} else if err != nil || u.Scheme != "unix" || u.Host != "" || len(u.Path) < 2 || u.RawQuery != "" || u.Fragment != "" {
+		errs = append(errs, field.Invalid(path.Child("endpoint"), k.Endpoint, "must be a socket with its absolute path, like unix:///run/kms.sock"))
+	}
+	if d := k.Timeout.Duration; d <= 0 || d > maxKMSTimeout {
+		errs = append(errs, field.Invalid(path.Child("timeout"), d.String(), "must be more than nothing and at most "+maxKMSTimeout.String()))
+	}
 	return errs
 }
 

@@ -1,0 +1,206 @@
+package host
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func vault(name string) *KMS {
+	return &KMS{Name: name, Endpoint: "unix:///run/" + name + ".sock", Timeout: 3 * time.Second}
+}
+
+// providers are what a directory encrypts with, in order.
+func providers(t *testing.T, d *Dir) []string {
+	t.Helper()
+	e := read(t, d)
+	var names []string
+	for _, p := range e.config.Resources[0].Providers {
+		names = append(names, describe(p, 0)...)
+	}
+	return names
+}
+
+func read(t *testing.T, d *Dir) *Encryption {
+	t.Helper()
+	e, err := ReadEncryption(d.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func with(t *testing.T, d *Dir, kms *KMS) {
+	t.Helper()
+	if err := d.EncryptWith(kms); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestNothingBecomesUnreadableWhen(t *testing.T) {
+	for name, tc := range map[string]struct {
+		lives []*KMS
+		want  []string
+	}{
+		"there is a local key only":           {[]*KMS{nil, nil}, []string{"LOCAL"}},
+		"a KMS comes":                         {[]*KMS{nil, vault("a")}, []string{"KMS a", "LOCAL"}},
+		"a KMS is there from the start":       {[]*KMS{vault("a")}, []string{"KMS a", "LOCAL"}},
+		"it goes again":                       {[]*KMS{nil, vault("a"), nil}, []string{"LOCAL", "KMS a"}},
+		"it comes back":                       {[]*KMS{nil, vault("a"), nil, vault("a")}, []string{"KMS a", "LOCAL"}},
+		"another one follows it":              {[]*KMS{vault("a"), vault("b")}, []string{"KMS b", "KMS a", "LOCAL"}},
+		"the first one comes back after both": {[]*KMS{vault("a"), vault("b"), vault("a")}, []string{"KMS a", "KMS b", "LOCAL"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := open(t)
+			keys(t, d, start, local)
+			key := providers(t, d)[0]
+			for _, kms := range tc.lives {
+				with(t, d, kms)
+				with(t, d, kms) // a second start changes nothing
+			}
+			want := strings.Split(strings.ReplaceAll(strings.Join(tc.want, "|"), "LOCAL", key), "|")
+			if got := providers(t, d); !slices.Equal(got, want) {
+				t.Errorf("providers are %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+func TestAnotherSocketOfTheSameServiceReplacesTheFirst(t *testing.T) {
+	d := open(t)
+	keys(t, d, start, local)
+	with(t, d, vault("a"))
+	moved := vault("a")
+	moved.Endpoint = "unix:///elsewhere.sock"
+	with(t, d, moved)
+	if got := read(t, d).config.Resources[0].Providers[0].KMS.Endpoint; got != moved.Endpoint || len(providers(t, d)) != 2 {
+		t.Errorf("the endpoint is %s, among %q", got, providers(t, d))
+	}
+}
+
+func TestAStartWithTheSameSettingsDoesNotTouchTheFile(t *testing.T) {
+	d := open(t)
+	k := keys(t, d, start, local)
+	data, err := os.ReadFile(k.Encryption)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(k.Encryption, append([]byte("# ours\n"), data...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	with(t, d, nil)
+	if after := contents(t, d)[encryptionFile]; !strings.HasPrefix(after, "# ours\n") {
+		t.Error("the file was written anew")
+	}
+}
+
+func TestALocalKeyIs(t *testing.T) {
+	t.Run("added before the others, which stay", func(t *testing.T) {
+		d := open(t)
+		keys(t, d, start, local)
+		old := providers(t, d)[0]
+		name, err := read(t, d).AddKey(false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := providers(t, d); !slices.Equal(got, []string{"local key " + name, old}) || "local key "+name == old {
+			t.Errorf("keys are %q", got)
+		}
+	})
+	t.Run("prepared for reading, and used when it is said so", func(t *testing.T) {
+		d := open(t)
+		keys(t, d, start, local)
+		old := providers(t, d)[0]
+		name, err := read(t, d).AddKey(true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := providers(t, d); !slices.Equal(got, []string{old, "local key " + name}) {
+			t.Errorf("keys are %q", got)
+		}
+		if err := read(t, d).UseKey(name); err != nil {
+			t.Fatal(err)
+		}
+		if got := providers(t, d); !slices.Equal(got, []string{"local key " + name, old}) {
+			t.Errorf("keys are %q", got)
+		}
+		if err := read(t, d).UseKey("other"); err == nil {
+			t.Error("a key that is not there is used")
+		}
+	})
+	t.Run("not added while a KMS encrypts", func(t *testing.T) {
+		d := open(t)
+		keys(t, d, start, local)
+		with(t, d, vault("a"))
+		if _, err := read(t, d).AddKey(false); err == nil || !strings.Contains(err.Error(), "KMS a") {
+			t.Errorf("adding gives %v", err)
+		}
+	})
+	t.Run("made anew when a KMS goes after the old one was pruned", func(t *testing.T) {
+		d := open(t)
+		keys(t, d, start, local)
+		with(t, d, vault("a"))
+		removed, err := read(t, d).Prune()
+		if err != nil || len(removed) != 1 || !slices.Equal(providers(t, d), []string{"KMS a"}) {
+			t.Fatalf("pruning took away %q, %v and left %q", removed, err, providers(t, d))
+		}
+		with(t, d, nil)
+		if got := providers(t, d); len(got) != 2 || !strings.HasPrefix(got[0], "local key ") || got[0] == removed[0] || got[1] != "KMS a" {
+			t.Errorf("providers are %q", got)
+		}
+	})
+}
+
+func TestPruningLeavesWhatIsWrittenWith(t *testing.T) {
+	d := open(t)
+	keys(t, d, start, local)
+	old := providers(t, d)[0]
+	with(t, d, vault("a"))
+	with(t, d, nil)
+	name, err := read(t, d).AddKey(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	removed, err := read(t, d).Prune()
+	if err != nil || !slices.Equal(removed, []string{old, "KMS a"}) {
+		t.Errorf("pruning took away %q, %v", removed, err)
+	}
+	if got := providers(t, d); !slices.Equal(got, []string{"local key " + name}) {
+		t.Errorf("it left %q", got)
+	}
+	if removed, err := read(t, d).Prune(); err != nil || len(removed) != 0 {
+		t.Errorf("pruning again took away %q, %v", removed, err)
+	}
+}
+
+func TestAConfigurationOfEncryptionIsRefusedWhen(t *testing.T) {
+	for name, tc := range map[string]struct{ file, want string }{
+		"it would read plain text":  {"apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  providers:\n  - identity: {}\n", "identity"},
+		"it encrypts nothing":       {"apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\n", "encrypts nothing"},
+		"it has a field mistyped":   {"resorces: []\n", "resorces"},
+		"it is no YAML whatsoever ": {"{", encryptionFile},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := open(t)
+			k := keys(t, d, start, local)
+			if err := os.WriteFile(k.Encryption, []byte(tc.file), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := d.EncryptWith(vault("a")); err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("the error is %v", err)
+			}
+			if got := contents(t, d)[encryptionFile]; got != tc.file {
+				t.Errorf("the file became %q", got)
+			}
+		})
+	}
+}
+
+func TestKeysOfADirectoryThatIsNotThereCannotBeRead(t *testing.T) {
+	if _, err := ReadEncryption(filepath.Join(t.TempDir(), "no")); err == nil {
+		t.Error("they were read")
+	}
+}
