@@ -31,9 +31,12 @@ func databaseIn(t *testing.T, server *database.MariaDB) string {
 	return (&url.URL{Scheme: "mysql", User: url.UserPassword(c.User, c.Passwd), Host: c.Addr, Path: "/" + c.DBName}).String()
 }
 
+// etcd is one that wants a certificate.
 func etcd(t *testing.T) string {
 	t.Helper()
-	return "etcd" + strings.TrimPrefix(database.RunEtcd(t, database.EtcdOptions{}).Endpoint, "http")
+	e := database.RunEtcd(t, database.EtcdOptions{TLS: true})
+	files := url.Values{"ca-file": {e.Certificates.CA}, "cert-file": {e.Certificates.ClientCert}, "key-file": {e.Certificates.ClientKey}}
+	return "etcd" + strings.TrimPrefix(e.Endpoint, "https") + "?" + files.Encode()
 }
 
 // routes are the pairs between which the tests carry: each backend once as source and once as target, at least.
