@@ -33,6 +33,9 @@ var backends = []struct {
 		c := server.Config(server.Database(t))
 		return []string{"--storage=" + (&url.URL{Scheme: "mysql", User: url.UserPassword(c.User, c.Passwd), Host: c.Addr, Path: "/" + c.DBName}).String()}
 	}},
+	{"etcd", func(t *testing.T) []string {
+		return []string{"--storage=etcd" + strings.TrimPrefix(database.RunEtcd(t, database.EtcdOptions{}).Endpoint, "http")}
+	}},
 }
 
 // answer is what a plane says to a step, as far as it must be the same everywhere.

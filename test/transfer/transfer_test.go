@@ -211,7 +211,10 @@ func TestAPlaneThatWasBackedUpWhileItWasWrittenStartsElsewhereWithEveryObject(t 
 		c := server.Config(server.Database(t))
 		return (&url.URL{Scheme: "mysql", User: url.UserPassword(c.User, c.Passwd), Host: c.Addr, Path: "/" + c.DBName}).String()
 	}
-	for name, storage := range map[string]func() string{"SQLite": func() string { return "" }, "MariaDB": mariadb} {
+	etcd := func() string {
+		return "etcd" + strings.TrimPrefix(database.RunEtcd(t, database.EtcdOptions{}).Endpoint, "http")
+	}
+	for name, storage := range map[string]func() string{"SQLite": func() string { return "" }, "MariaDB": mariadb, "etcd": etcd} {
 		t.Run("on "+name, func(t *testing.T) {
 			dir := keysOf(t, first)
 			options := harness.PlaneOptions{DataDir: dir}

@@ -9,8 +9,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -113,6 +115,41 @@ func TestAKilledRestoreIsRefusedByPlanesAndTakenUp(t *testing.T) {
 			}
 		})
 	}
+}
+
+// pausing pauses a database once some objects are written, for longer than the storage waits for an answer.
+type pausing struct {
+	silent
+	once   sync.Once
+	t      *testing.T
+	server *database.MariaDB
+}
+
+func (p *pausing) Set(label string, done, _ int, _ string) {
+	if label != "writing objects" || done < 100 {
+		return
+	}
+	p.once.Do(func() {
+		if err := p.server.Pause(); err != nil {
+			p.t.Error(err)
+		}
+		time.AfterFunc(4*time.Second, func() {
+			if err := p.server.Continue(); err != nil {
+				p.t.Error(err)
+			}
+		})
+	})
+}
+
+func TestARestoreSitsOutADatabaseThatIsAwayForSeconds(t *testing.T) {
+	file, want := backedUp(t, 500)
+	server := database.RunMariaDB(t, database.MariaDBOptions{})
+	to := databaseIn(t, server)
+	summary, err := Restore(t.Context(), file, to, &pausing{t: t, server: server})
+	if err != nil || summary.Took < 4*time.Second {
+		t.Fatalf("%+v, %v", summary, err)
+	}
+	serve(t, to).mustBe(t, want)
 }
 
 // killedAfter kills a process once it has said so many lines.

@@ -28,15 +28,15 @@ type mark struct {
 // ErrNotEmpty refuses a target that holds something.
 var ErrNotEmpty = errors.New("the target is not empty: a restore writes to an empty database only, so that nothing is overwritten or mixed")
 
-// RefuseUnfinished returns an error if a restore into a database has not ended
+// RefuseUnfinished returns an error if a restore into this database has not ended
 // well. What such a database lacks would look to a plane as if it had been deleted.
 func RefuseUnfinished(ctx context.Context, at storage.Transport) error {
-	c, in, err := dial(ctx, at)
+	s, err := reach(at)
 	if err != nil {
 		return err
 	}
-	defer c.Close() //nolint:errcheck // it only read
-	return (&store{client: c, space: in}).refuseMarked(ctx)
+	defer s.client.Close() //nolint:errcheck // it only read
+	return s.refuseMarked(ctx)
 }
 
 func (s *store) refuseMarked(ctx context.Context) error {
@@ -116,14 +116,16 @@ func (r *restorer) refuseObjects(ctx context.Context) error {
 // release takes the mark off: the target is what the file is.
 func (r *restorer) release(ctx context.Context) error {
 	key := r.target.own(markName)
-	done, err := r.target.client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", r.marked)).
-		Then(clientv3.OpDelete(key)).Else(clientv3.OpGet(key)).Commit()
-	switch {
-	case err != nil:
-		return fmt.Errorf("taking the mark off the target: %w", err)
-	case !done.Succeeded:
-		return errors.New("another restore took the target over")
-	}
-	r.summary.Revision = done.Header.Revision
-	return nil
+	return patiently(ctx, func(again bool) error {
+		done, err := r.target.client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", r.marked)).
+			Then(clientv3.OpDelete(key)).Else(clientv3.OpGet(key)).Commit()
+		switch {
+		case err != nil:
+			return err
+		case !done.Succeeded && !(again && len(done.Responses[0].GetResponseRange().Kvs) == 0):
+			return errors.New("another restore took the target over")
+		}
+		r.summary.Revision = done.Header.Revision
+		return nil
+	})
 }

@@ -19,6 +19,11 @@ const (
 	compactEvery = 50_000
 )
 
+// leap is how far above the source's revision a target goes that can get there in
+// one step. Clients saw later revisions than the backup's; they are told to list
+// anew as well if what they saw is below.
+const leap = 1_000_000
+
 // jumper is a storage that can raise its revision in one step. It answers
 // errors.ErrUnsupported for a backend that cannot.
 type jumper interface {
@@ -33,7 +38,7 @@ func (r *restorer) raise(ctx context.Context, to int64) error {
 		return err
 	}
 	if j, ok := any(r.target.server).(jumper); ok {
-		err := j.RaiseRevision(ctx, to)
+		err := j.RaiseRevision(ctx, to+leap)
 		if err == nil {
 			return r.mustBeAt(ctx, to)
 		}
@@ -64,7 +69,8 @@ func (r *restorer) raiseByWrites(ctx context.Context, from, to int64) error {
 		key := r.target.own(fmt.Sprintf("raise/%d", n))
 		group.Go(func() error {
 			for next.Add(1) <= need {
-				put, err := r.target.client.Put(ctx, key, "")
+				var put *clientv3.PutResponse
+				err := patiently(ctx, func(bool) (err error) { put, err = r.target.client.Put(ctx, key, ""); return err })
 				if err != nil {
 					return err
 				}
@@ -89,7 +95,7 @@ func (r *restorer) raiseByWrites(ctx context.Context, from, to int64) error {
 
 // forget compacts what was before a revision.
 func (r *restorer) forget(ctx context.Context, revision int64) error {
-	_, err := r.target.client.Compact(ctx, revision)
+	err := patiently(ctx, func(bool) error { _, err := r.target.client.Compact(ctx, revision); return err })
 	if err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
 		return fmt.Errorf("compacting the target: %w", err)
 	}
@@ -98,16 +104,18 @@ func (r *restorer) forget(ctx context.Context, revision int64) error {
 
 // drop deletes one key, in the shape that every backend knows.
 func (r *restorer) drop(ctx context.Context, key string) error {
-	got, err := r.target.client.Get(ctx, key)
-	if err != nil || len(got.Kvs) == 0 {
+	return patiently(ctx, func(bool) error {
+		got, err := r.target.client.Get(ctx, key)
+		if err != nil || len(got.Kvs) == 0 {
+			return err
+		}
+		done, err := r.target.client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", got.Kvs[0].ModRevision)).
+			Then(clientv3.OpDelete(key)).Else(clientv3.OpGet(key)).Commit()
+		if err == nil && !done.Succeeded {
+			err = fmt.Errorf("somebody else writes %q", key)
+		}
 		return err
-	}
-	done, err := r.target.client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", got.Kvs[0].ModRevision)).
-		Then(clientv3.OpDelete(key)).Else(clientv3.OpGet(key)).Commit()
-	if err == nil && !done.Succeeded {
-		err = fmt.Errorf("somebody else writes %q", key)
-	}
-	return err
+	})
 }
 
 func rate(n int64, since time.Time) string {

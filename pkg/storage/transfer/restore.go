@@ -193,7 +193,8 @@ func (r *restorer) lease(ctx context.Context, record record) (clientv3.LeaseID, 
 	}
 	g := r.leases[record.lease]
 	if g == nil || g.objects >= leaseObjects {
-		granted, err := r.target.client.Grant(ctx, record.ttl)
+		var granted *clientv3.LeaseGrantResponse
+		err := patiently(ctx, func(bool) (err error) { granted, err = r.target.client.Grant(ctx, record.ttl); return err })
 		if err != nil {
 			return 0, fmt.Errorf("granting a lease of %d s: %w", record.ttl, err)
 		}
@@ -206,12 +207,14 @@ func (r *restorer) lease(ctx context.Context, record record) (clientv3.LeaseID, 
 
 func (r *restorer) create(ctx context.Context, record record, lease clientv3.LeaseID) error {
 	key := string(record.key)
-	done, err := r.target.client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", 0)).
-		Then(clientv3.OpPut(key, string(record.value), clientv3.WithLease(lease))).Commit()
-	if err == nil && !done.Succeeded {
-		err = errors.New("it is there already: somebody else writes to the target")
-	}
-	return err
+	return patiently(ctx, func(again bool) error {
+		done, err := r.target.client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", 0)).
+			Then(clientv3.OpPut(key, string(record.value), clientv3.WithLease(lease))).Commit()
+		if err == nil && !done.Succeeded && !again { // else it may be ours, which the comparison will tell
+			err = errors.New("it is there already: somebody else writes to the target")
+		}
+		return err
+	})
 }
 
 // compare reads the target and the file side by side, key by key.

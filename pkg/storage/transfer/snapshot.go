@@ -39,7 +39,11 @@ func (s *store) walk(ctx context.Context, revision int64) iter.Seq2[*mvccpb.KeyV
 		from, behind := s.all()
 		var last []byte
 		for {
-			page, err := s.client.Get(ctx, from, clientv3.WithRange(behind), clientv3.WithRev(revision), clientv3.WithLimit(limit))
+			var page *clientv3.GetResponse
+			err := patiently(ctx, func(bool) (err error) {
+				page, err = s.client.Get(ctx, from, clientv3.WithRange(behind), clientv3.WithRev(revision), clientv3.WithLimit(limit))
+				return err
+			})
 			if err != nil {
 				yield(nil, forgotten(fmt.Errorf("reading from %q on at revision %d: %w", from, revision, err)))
 				return

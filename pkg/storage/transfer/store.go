@@ -1,22 +1,30 @@
 package transfer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/cellfed/cellfed/pkg/storage"
 )
 
 const (
-	// registry is what the keys of a plane begin with.
+	// registry is what the keys of a plane begin with where nothing else is said.
 	registry = "/registry"
 
+	dialTimeout  = 10 * time.Second
 	closeTimeout = 30 * time.Second
+	// maxRequest is what the storage takes; the client's own limit is lower than what an API server may have stored.
+	maxRequest = 8 << 20
 )
 
 // store is an open database with a client of it.
@@ -53,32 +61,34 @@ func openStore(ctx context.Context, cfg storage.Config) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &store{server: server}
-	if s.client, s.space, err = dial(ctx, server.Transport()); err != nil {
-		return nil, errors.Join(err, s.close(ctx))
+	s, err := reach(server.Transport())
+	if err != nil {
+		return nil, errors.Join(err, server.Close(ctx))
 	}
+	s.server = server
 	return s, nil
 }
 
-// dial makes a client, and says where a plane's keys are.
-func dial(ctx context.Context, to storage.Transport) (*clientv3.Client, space, error) {
-	c, err := to.Client(context.WithoutCancel(ctx)) // it ends with its store
+// reach makes a client of a storage that serves.
+func reach(at storage.Transport) (*store, error) {
+	secure, err := at.TLS()
 	if err != nil {
-		return nil, space{}, err
+		return nil, err
 	}
-	if to.Prefix == "" {
-		return c, space{registry}, nil
+	c, err := clientv3.New(clientv3.Config{
+		Endpoints: at.Endpoints, TLS: secure, DialTimeout: dialTimeout, MaxCallSendMsgSize: maxRequest, Logger: zap.NewNop(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the storage: %w", err)
 	}
-	return c, space{to.Prefix}, nil
+	return &store{client: c, space: space{cmp.Or(strings.TrimRight(at.Prefix, "/"), registry)}}, nil
 }
 
 // close lets go of the database, also after ctx has ended.
 func (s *store) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
-	if s.client != nil {
-		_ = s.client.Close() // nothing is in flight
-	}
+	_ = s.client.Close() // nothing is in flight
 	return s.server.Close(ctx)
 }
 
@@ -89,4 +99,41 @@ func (s *store) revision(ctx context.Context) (int64, error) {
 		return 0, fmt.Errorf("asking for the revision: %w", err)
 	}
 	return got.Header.Revision, nil
+}
+
+const (
+	// patience is how long a request that fails is made again: a database is slow at
+	// times, and a restore should not begin anew for that.
+	patience = 30 * time.Second
+	pause    = 200 * time.Millisecond
+)
+
+// patiently makes a request, and makes it again while the database cannot answer.
+// again tells that an earlier one may have been carried out.
+func patiently(ctx context.Context, request func(again bool) error) error {
+	begun := time.Now()
+	for again := false; ; again = true {
+		err := request(again)
+		switch codeOf(err) {
+		case codes.Unavailable, codes.Internal, codes.DeadlineExceeded:
+		default:
+			return err
+		}
+		if time.Since(begun) > patience || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// codeOf is an error's code; etcd's client has errors of its own with one.
+func codeOf(err error) codes.Code {
+	var known rpctypes.EtcdError
+	if errors.As(err, &known) {
+		return known.Code()
+	}
+	return status.Code(err)
 }
