@@ -77,7 +77,6 @@ func (s *serverSource) config() (*mysql.Config, error) {
 	c := mysql.NewConfig()
 	c.Net, c.Addr, c.DBName, c.User, c.Passwd = s.network, s.address, s.database, s.user, s.password
 	c.Timeout, c.WriteTimeout = dialLimit, readStall
-	c.MaxAllowedPacket = 0                // as the server says
 	c.InterpolateParams = true            // one journey instead of three
 	c.Logger = log.New(io.Discard, "", 0) // its errors are returned as well
 	tlsConfig, err := s.tls()
@@ -185,7 +184,16 @@ var useless = map[uint16]bool{
 
 // lostMySQL tells whether the connection cannot be gone on with. What is no answer
 // of the server is a failure on the way.
-func lostMySQL(err error) bool {
+func lostMySQL(err error) bool { return !answered(err) || uselessServer(err) }
+
+// answered tells an answer of the server from a failure on the way to it.
+func answered(err error) bool {
 	var answer *mysql.MySQLError
-	return !errors.As(err, &answer) || useless[answer.Number]
+	return errors.As(err, &answer)
+}
+
+// uselessServer tells whether the server said that it takes no writes.
+func uselessServer(err error) bool {
+	var answer *mysql.MySQLError
+	return errors.As(err, &answer) && useless[answer.Number]
 }

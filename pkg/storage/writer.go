@@ -19,6 +19,10 @@ const (
 	// share and that may be anywhere; lastTry is what a transaction gets at least.
 	patience = 1600 * time.Millisecond
 	lastTry  = 200 * time.Millisecond
+
+	// breather is how long a server that cannot be reached, or takes no writes, is
+	// left alone: writes fail meanwhile with what it said, instead of each knocking.
+	breather = 100 * time.Millisecond
 )
 
 var (
@@ -53,6 +57,10 @@ type writer struct {
 	deadOnce sync.Once
 	deadErr  error
 	wakeTTL  func(at int64)
+
+	// refusal is why the server is left alone until then.
+	refusal error
+	until   time.Time
 }
 
 func newWriter(ctx context.Context, data *database, f *follower) *writer {
@@ -187,8 +195,9 @@ func (w *writer) transact(changes []*change) error {
 		if w.data.lethal(err) {
 			w.fail(err)
 		}
-		if ctx.Err() != nil && w.ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-			err = fmt.Errorf("%w: %v", errSlow, err) //nolint:errorlint // a deadline of ours must not look like the client's
+		if errors.Is(err, context.DeadlineExceeded) {
+			// A deadline of ours must not look like the client's, who would try again.
+			err = fmt.Errorf("%w: %v", errSlow, err) //nolint:errorlint // for the reason above
 		}
 		return err
 	}
@@ -260,20 +269,32 @@ func (w *writer) fill(b *batch, changes []*change) error {
 // lock begins a transaction. A connection that has died since it was last used
 // is no reason to fail: nothing was asked of it yet, so a new one is tried.
 func (w *writer) lock(ctx context.Context, asked int64) (*session, head, error) {
+	if w.refusal != nil && time.Now().Before(w.until) {
+		return nil, head{}, w.refusal
+	}
+	w.refusal = nil
 	for again := false; ; again = true {
 		s, err := w.data.session(ctx)
 		if err != nil {
-			return nil, head{}, fmt.Errorf("connecting to the database: %w", err)
+			return nil, head{}, w.breathe(fmt.Errorf("connecting to the database: %w", err))
 		}
 		h, err := s.lock(ctx, asked)
 		if err == nil {
 			return s, h, nil
 		}
-		lost := w.data.lost(err)
-		if err = w.abandon(ctx, err); again || !lost || ctx.Err() != nil {
+		stale := w.data.lost(err) && !answered(err)
+		if err = w.abandon(ctx, err); again || !stale || ctx.Err() != nil {
 			return nil, head{}, err
 		}
 	}
+}
+
+// breathe remembers why the server is left alone for a moment.
+func (w *writer) breathe(why error) error {
+	if w.data.dialect.shared {
+		w.refusal, w.until = why, time.Now().Add(breather)
+	}
+	return why
 }
 
 // abandon rolls back. A database rolls back by itself after some errors, so that
@@ -283,6 +304,9 @@ func (w *writer) lock(ctx context.Context, asked int64) (*session, head, error) 
 func (w *writer) abandon(ctx context.Context, cause error) error {
 	if cause != nil && w.data.lost(cause) {
 		w.data.drop()
+		if uselessServer(cause) {
+			return w.breathe(cause)
+		}
 		return cause
 	}
 	s := w.data.write
