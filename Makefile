@@ -39,7 +39,7 @@ HEAVY := /(pkg/apiserver|pkg/playground|cmd/cellfed|cmd/cellfed-playground)(/|$$
 END_TO_END := /test/
 SELF_CONTAINED := /test/(tools|floors|samples|harness/process|harness/database)(/|$$)
 # Where goroutines meet. The pure floors have none, and the heavy packages take the race detector too long.
-RACING := /(pkg/(member|apply|inventory|typewatch|storage|host|election|manager|controllers)|webhooks|proxy|test/mysqlproxy)(/|$$)
+RACING := /(pkg/(member|apply|inventory|typewatch|storage|host|kms|election|manager|controllers)|webhooks|proxy|test/mysqlproxy)(/|$$)
 
 LIGHT_PACKAGES = $$(go list ./... | grep -vE '$(HEAVY)|$(END_TO_END)'; go list ./... | grep -E '$(SELF_CONTAINED)')
 HEAVY_PACKAGES = $$(go list ./... | grep -E '$(HEAVY)')

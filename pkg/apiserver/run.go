@@ -68,7 +68,7 @@ func run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	store, err := storage.Open(ctx, storage.Config{Endpoint: endpoint, SocketDir: sockets})
+	store, err := storage.Open(ctx, storage.Config{Endpoint: endpoint, SocketDir: sockets, MarkFile: dir.StorageMark()})
 	if err != nil {
 		return err
 	}

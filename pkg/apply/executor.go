@@ -195,7 +195,7 @@ func (e *Executor) start(key Key, gvr schema.GroupVersionResource, step *plan.St
 		}
 		now := e.opts.Now()
 		e.ledger.contend(key, step, result, now)
-		e.ledger.end(key, step.Unit, revision, result, now)
+		result = e.ledger.end(key, step.Unit, revision, result, now)
 		took := now.Sub(began)
 		e.opts.Observe(conn.Name(), step.Action, result.Outcome, took)
 		e.leave(way, &took)

@@ -44,6 +44,7 @@ type line struct {
 	seen     time.Time
 
 	failure  *plan.Failure
+	worded   time.Time // when the failure's words were last taken over
 	until    time.Time
 	failures int
 
@@ -188,15 +189,16 @@ func (l *Ledger) begin(key Key, unit, member string) bool {
 	return true
 }
 
-// end notes what came of a call.
-func (l *Ledger) end(key Key, unit, revision string, r plan.Result, now time.Time) {
+// end notes what came of a call, and returns it as it is to be told.
+func (l *Ledger) end(key Key, unit, revision string, r plan.Result, now time.Time) plan.Result {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.units[key][unit]
 	if e == nil {
-		return // the object was forgotten meanwhile
+		return r // the object was forgotten meanwhile
 	}
 	e.inFlight = false
+	told := r
 	if r = e.patient(r); r.Outcome != plan.Failed && r.Outcome != plan.Found && r.Outcome != plan.Stale {
 		e.moved = 0
 	}
@@ -214,10 +216,15 @@ func (l *Ledger) end(key Key, unit, revision string, r plan.Result, now time.Tim
 	case plan.Stale:
 		e.sight = nil
 	case plan.Failed:
+		r.Why = e.word(r.Why, revision, now)
+		if told.Outcome == plan.Failed {
+			told = r
+		}
 		e.failures++
 		e.failure = &plan.Failure{Why: r.Why, Revision: revision}
 		e.until = now.Add(pause(e.failures))
 	}
+	return told
 }
 
 // movedTooOften is how many times in a row a member may answer a write with "it changed meanwhile".

@@ -76,6 +76,9 @@ func (d *Dir) Database() string { return DatabaseIn(d.path) }
 // DatabaseIn is the default SQLite database of a data directory that somebody else may hold.
 func DatabaseIn(dir string) string { return filepath.Join(dir, "state.db") }
 
+// StorageMark is where the storage keeps how much of its log this server has seen.
+func (d *Dir) StorageMark() string { return filepath.Join(d.path, "storage.seen") }
+
 // Sockets is an empty directory for sockets of this process. Whoever holds the data directory is alone in it, so what is
 // found there was left behind by a process that was killed.
 func (d *Dir) Sockets() (string, error) {

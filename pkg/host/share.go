@@ -19,7 +19,7 @@ var shared = []string{
 	"serving-ca.crt", "serving-ca.key",
 	"client-ca.crt", "client-ca.key",
 	"service-account.key",
-	"encryption.yaml",
+	encryptionFile,
 }
 
 const (
@@ -87,8 +87,11 @@ func (d *Dir) Import(in string) error {
 		case err != nil:
 			return fmt.Errorf("reading keys: %w", err)
 		case string(have) == keys.Files[name] || strings.HasSuffix(name, ".crt"): // a renewed certificate is as good
-		case name == "encryption.yaml" && keepsSecrets(have, []byte(keys.Files[name])):
+		case name == encryptionFile && keepsSecrets(have, []byte(keys.Files[name])):
 			missing = append(missing, name)
+		case name == encryptionFile: // all other keys are the same
+			return fmt.Errorf("%s has keys of encryption that %s lacks: bring them to the server that exported it first, or delete %s when nothing is encrypted with them any more",
+				d.path, in, d.file(name))
 		default:
 			return fmt.Errorf("%s has another %s than %s: it belongs to another plane; import into an empty data directory, or move %s away if no database needs its keys",
 				d.path, name, in, filepath.Join(d.path, "pki"))
@@ -128,14 +131,15 @@ func readSharedKeys(in string) (sharedKeys, error) {
 	return keys, nil
 }
 
-// keepsSecrets tells whether every local key of one encryption configuration is in another.
+// keepsSecrets tells whether every local key and service of one encryption configuration is in another.
 func keepsSecrets(before, after []byte) bool {
 	old, ok := localKeys(before)
 	now, also := localKeys(after)
 	return ok && also && !slices.ContainsFunc(old, func(key string) bool { return !slices.Contains(now, key) })
 }
 
-// localKeys are the keys that an encryption configuration holds, wherever in it; false if it cannot be read.
+// localKeys are the keys that an encryption configuration holds, wherever in it, and the services that it names; false if
+// it cannot be read.
 func localKeys(config []byte) ([]string, bool) {
 	var document any
 	if err := yaml.Unmarshal(bytes.TrimSpace(config), &document); err != nil {
@@ -152,6 +156,9 @@ func localKeys(config []byte) ([]string, bool) {
 		case map[string]any:
 			if secret, is := v["secret"].(string); is {
 				found = append(found, secret)
+			}
+			if service, is := v["kms"].(map[string]any); is {
+				found = append(found, fmt.Sprint("kms ", service["name"]))
 			}
 			for _, e := range v {
 				walk(e)

@@ -18,6 +18,8 @@ const (
 	// watchPeriod is how often a plugin that is well is asked, and retryPeriod how often one that is not.
 	watchPeriod = 2 * time.Second
 	retryPeriod = 250 * time.Millisecond
+	// coast is for how long the library encrypts with a data key after it was last told that its plugin is well.
+	coast = 3 * time.Minute
 	// checkName is what the API server's library calls its own check of all plugins.
 	checkName = "kms-providers"
 )
@@ -133,8 +135,9 @@ type plugin struct {
 	current, used string
 	// keyFailure is why the library has no data key of the current key.
 	keyFailure error
-	// met is set once the library has asked for the status.
-	met bool
+	// met is set once the library has asked for the status, and well is when it was last told that all is well.
+	met  bool
+	well time.Time
 }
 
 var _ kmsservice.Service = (*plugin)(nil)
@@ -148,6 +151,11 @@ func (p *plugin) Status(ctx context.Context) (*kmsservice.StatusResponse, error)
 	p.mu.Unlock()
 	for {
 		r, err := p.ask(ctx)
+		if err == nil {
+			p.mu.Lock()
+			p.well = time.Now()
+			p.mu.Unlock()
+		}
 		if err == nil || first || ctx.Err() != nil {
 			return r, err
 		}
@@ -235,8 +243,11 @@ func (p *plugin) watch(ctx context.Context) {
 func (p *plugin) unsettled() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.failure != nil || p.used == "" || p.used != p.current
+	return p.failure != nil || p.used == "" || p.used != p.current || p.expired(time.Now())
 }
+
+// expired tells, with mu held, whether the library encrypts nothing more.
+func (p *plugin) expired(now time.Time) bool { return now.Sub(p.well) > coast }
 
 func (p *plugin) settle(err error) {
 	p.mu.Lock()
@@ -258,6 +269,8 @@ func (p *plugin) ready() error {
 		return fmt.Errorf("KMS %s: %w", p.client.name, p.keyFailure)
 	case p.used == "":
 		return fmt.Errorf("KMS %s: no data key yet", p.client.name)
+	case p.expired(time.Now()):
+		return fmt.Errorf("KMS %s: the data key has expired", p.client.name)
 	}
 	return nil
 }

@@ -233,6 +233,23 @@ func await(t *testing.T, limit time.Duration, check func() error) {
 	}
 }
 
+func TestAPluginThatIsBackIsNotReliedOnBeforeTheLibraryKnows(t *testing.T) {
+	w := newWorld(t)
+	b := &backend{key: "1", health: "ok"}
+	serve(t, w.socket, b)
+	time.Sleep(50 * time.Millisecond)
+	w.connect(t)
+	w.eventually(t, 2*time.Second, "")
+	p := w.service.(*plugin)
+	p.mu.Lock()
+	p.well = time.Now().Add(-coast - time.Second)
+	p.mu.Unlock()
+	if err := p.ready(); err == nil || !strings.Contains(err.Error(), "expired") {
+		t.Errorf("readiness is %v", err)
+	}
+	w.eventually(t, 2*time.Second, "")
+}
+
 func TestAServiceThatIsNoSocketIsRefused(t *testing.T) {
 	if _, err := NewKeeper(textlogger.NewLogger(textlogger.NewConfig())).Service(t.Context(), "tcp://a:1", "a", time.Second); err == nil {
 		t.Error("it was accepted")

@@ -10,7 +10,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/cellfed/cellfed/test/harness"
 )
@@ -81,8 +80,9 @@ func TestASecretThatCannotBeDecryptedHarmsOnlyWhatMustReadIt(t *testing.T) {
 			t.Error("a list without it was called complete")
 		}
 		// What the administrator can do.
-		if err := secrets.Delete(t.Context(), "bad", metav1.DeleteOptions{IgnoreStoreReadErrorWithClusterBreakingPotential: ptr.To(true)}); err != nil {
-			t.Fatalf("deleting it: %v", err)
+		const path = "/api/v1/namespaces/default/secrets/bad?ignoreStoreReadErrorWithClusterBreakingPotential=true"
+		if _, err := harness.Kubectl(t.Context(), p.Kubeconfig, "", "delete", "--raw", path); err != nil {
+			t.Fatal(err)
 		}
 		took := eventually(t, harnessTimeout, func(ctx context.Context) error {
 			list, err := secrets.List(ctx, metav1.ListOptions{})

@@ -12,7 +12,8 @@ type Flavour struct {
 	// Greeting is the version in the first packet.
 	Greeting string
 	// Expressions are what system variables ("version_comment") and functions without arguments ("version()") are in
-	// MariaDB's SQL. Variables among them are also in SHOW VARIABLES, and may be set if they are another variable.
+	// MariaDB's SQL. Variables among them are also in SHOW VARIABLES. Setting one sets the variable that it is, or the user
+	// variable of its name: settable makes expressions that tell what was set.
 	Expressions map[string]string
 	// Unknown are system variables that MariaDB has and the other product does not.
 	Unknown []string
@@ -36,10 +37,17 @@ var OceanBase43 = Flavour{
 		"version_comment":           "'OceanBase_CE 4.3.5.1 (r101000042025031818)'",
 		"transaction_isolation":     "@@tx_isolation",
 		"transaction_read_only":     "@@tx_read_only",
-		"auto_increment_cache_size": "1000000", "ob_query_timeout": "10000000", "ob_trx_timeout": "86400000000",
+		"auto_increment_cache_size": "1000000",
+		"ob_query_timeout":          settable("ob_query_timeout", "10000000"),
+		"ob_trx_timeout":            settable("ob_trx_timeout", "86400000000"),
+		"ob_trx_idle_timeout":       settable("ob_trx_idle_timeout", "86400000000"),
+		"ob_trx_lock_timeout":       settable("ob_trx_lock_timeout", "-1"),
 	},
 	Unknown: []string{"wsrep_on", "innodb_flush_log_at_trx_commit", "in_transaction"},
 }
+
+// settable is what a client set a variable to that MariaDB does not have.
+func settable(name, otherwise string) string { return "COALESCE(@" + name + ", " + otherwise + ")" }
 
 // With is the flavour with other expressions on top: a variable of another value, say.
 func (f Flavour) With(expressions map[string]string) Flavour {
@@ -60,8 +68,8 @@ func (p *Proxy) Pretend(f Flavour) {
 var (
 	// asked is a system variable or a function without arguments in an expression.
 	asked = regexp.MustCompile(`(?i)@@(?:(?:global|session|local)\s*\.\s*)?([a-z_0-9]+)|\b([a-z_0-9]+)\(\s*\)`)
-	// assigned is a system variable that is set without @@.
-	assigned = regexp.MustCompile(`(?i)\b([a-z_0-9]+)(\s*:?=)`)
+	// assigned is a system variable that is set without @@, with its scope.
+	assigned = regexp.MustCompile(`(?i)((?:\b(?:GLOBAL|SESSION|LOCAL)\s+)?)\b([a-z_0-9]+)(\s*:?=)`)
 	shown    = regexp.MustCompile(`(?i)^\s*SHOW\s+(?:(GLOBAL|SESSION|LOCAL)\s+)?VARIABLES(?:\s+(LIKE))?`)
 )
 
@@ -92,12 +100,16 @@ func (f Flavour) translate(text string) string {
 	}
 	return assigned.ReplaceAllStringFunc(text, func(found string) string {
 		parts := assigned.FindStringSubmatch(found)
-		name := strings.ToLower(parts[1])
-		switch expression, ok := f.Expressions[name]; {
-		case ok:
-			return strings.TrimPrefix(expression, "@@") + parts[2]
+		scope, name, equals := parts[1], strings.ToLower(parts[2]), parts[3]
+		expression, known := f.Expressions[name]
+		alias, isAlias := strings.CutPrefix(expression, "@@")
+		switch {
+		case isAlias:
+			return scope + alias + equals
+		case known:
+			return "@" + name + equals
 		case slices.Contains(f.Unknown, name):
-			return unknownToServer + name + parts[2]
+			return scope + unknownToServer + name + equals
 		}
 		return found
 	})

@@ -2,11 +2,16 @@ package mysqlproxy
 
 import (
 	"bufio"
+	"bytes"
+	"errors"
+	"io"
 	"net"
+	"os"
 	"reflect"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestAFlavourAnswersLikeTheOtherProduct(t *testing.T) {
@@ -62,29 +67,83 @@ func TestAFlavourAnswersLikeTheOtherProduct(t *testing.T) {
 }
 
 func TestVariablesAreSetByTheOtherProductsNames(t *testing.T) {
-	s := newStage(t, Options{})
-	s.Pretend(MySQL84)
-	s.through.SetMaxOpenConns(1)
-	_, err := s.through.ExecContext(t.Context(), "SET SESSION transaction_isolation = 'READ-COMMITTED'")
-	must(t, err)
-	got := ""
-	must(t, s.through.QueryRowContext(t.Context(), "SELECT @@transaction_isolation").Scan(&got))
-	if got != "READ-COMMITTED" {
-		t.Errorf("got %s", got)
-	}
-	if _, err := s.through.ExecContext(t.Context(), "SET tx_isolation = 'READ-COMMITTED'"); code(err) != 1193 {
-		t.Errorf("got %v", err)
+	for name, tt := range map[string]struct {
+		flavour                  Flavour
+		set, variable, want, bad string
+	}{
+		"one that MariaDB calls otherwise": {MySQL84, "SET SESSION transaction_isolation = 'READ-COMMITTED'", "transaction_isolation", "READ-COMMITTED",
+			"SET tx_isolation = 'READ-COMMITTED'"},
+		"one that MariaDB does not have": {OceanBase43, "SET SESSION ob_trx_lock_timeout = 5", "ob_trx_lock_timeout", "5",
+			"SET wsrep_on = 0"},
+		"one among others": {OceanBase43, "SET SESSION sql_mode = 'ANSI', ob_query_timeout=7, wait_timeout = 9", "ob_query_timeout", "7",
+			"SET SESSION ob_query_timeout = 1, innodb_flush_log_at_trx_commit = 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, Options{})
+			s.Pretend(tt.flavour)
+			s.through.SetMaxOpenConns(1)
+			_, err := s.through.ExecContext(t.Context(), tt.set)
+			must(t, err)
+			if _, err := s.through.ExecContext(t.Context(), tt.bad); code(err) != 1193 {
+				t.Errorf("%s: got %v", tt.bad, err)
+			}
+			got := ""
+			must(t, s.through.QueryRowContext(t.Context(), "SELECT @@"+tt.variable).Scan(&got))
+			if got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+			must(t, s.through.QueryRowContext(t.Context(), "SHOW VARIABLES LIKE '"+tt.variable+"'").Scan(new(string), &got))
+			if got != tt.want {
+				t.Errorf("shown: got %s, want %s", got, tt.want)
+			}
+		})
 	}
 }
 
-func TestTheFirstPacketHasTheFlavoursVersionWhateverItsLength(t *testing.T) {
-	for _, version := range []string{"8", "8.4.6", strings.Repeat("8.4.6-", 20)} {
-		s := newStage(t, Options{})
-		s.Pretend(Flavour{Greeting: version})
-		must(t, s.through.PingContext(t.Context()))
-		seen := greetingOf(t, s.Address())
-		if seen != version {
-			t.Errorf("got %q, want %q", seen, version)
+func TestTheFirstPacketHasTheFlavoursVersionAndOnlyWhatTheProxyUnderstands(t *testing.T) {
+	for _, oldEOF := range []bool{false, true} {
+		for _, version := range []string{"8", "8.4.6", strings.Repeat("8.4.6-", 20)} {
+			s := newStage(t, Options{OldEOF: oldEOF})
+			s.Pretend(Flavour{Greeting: version})
+			must(t, s.through.PingContext(t.Context()))
+			greeting, err := readPacket(bufio.NewReader(bytes.NewReader(received(t, s.Proxy, 1<<10))))
+			must(t, err)
+			d := decoder{rest: greeting.payload[1:]}
+			if seen := string(d.zero()); seen != version {
+				t.Errorf("got %q, want %q", seen, version)
+			}
+			d.take(4 + 8 + 1)
+			capabilities := d.number(2)
+			d.take(1 + 2)
+			capabilities |= d.number(2) << 16
+			d.take(1 + 6)
+			if capabilities&notUnderstood != 0 || capabilities&capDeprecateEOF == 0 != oldEOF || d.number(4) != 0 || d.err != nil {
+				t.Errorf("capabilities %x with old ends %v", capabilities, oldEOF)
+			}
+		}
+	}
+}
+
+// received are the bytes that the proxy says to a new client before it is cut, or falls silent.
+func received(t *testing.T, p *Proxy, most int) []byte {
+	t.Helper()
+	conn, err := net.Dial("tcp", p.Address())
+	must(t, err)
+	defer func() { _ = conn.Close() }()
+	must(t, conn.SetReadDeadline(time.Now().Add(500*time.Millisecond)))
+	out, err := io.ReadAll(io.LimitReader(conn, int64(most)))
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestACutAfterAByteLetsThatManyThrough(t *testing.T) {
+	s := newStage(t, Options{})
+	for _, n := range []int{0, 1, 4, 5, 60} {
+		s.Add(Rule{Phase: Connecting, Times: 1, Fault: CutAfterByte(n)})
+		if got := len(received(t, s.Proxy, 1<<10)); got != n {
+			t.Errorf("%d bytes came, want %d", got, n)
 		}
 	}
 }
@@ -146,16 +205,4 @@ func TestNewConnectionsGoWhereTheyAreRedirected(t *testing.T) {
 	if got := version(); got != "8.4.6" {
 		t.Errorf("a new connection goes to %s", got)
 	}
-}
-
-// greetingOf is the version that a server says first.
-func greetingOf(t *testing.T, address string) string {
-	t.Helper()
-	conn, err := net.Dial("tcp", address)
-	must(t, err)
-	defer func() { _ = conn.Close() }()
-	p, err := readPacket(bufio.NewReader(conn))
-	must(t, err)
-	d := decoder{rest: p.payload[1:]}
-	return string(d.zero())
 }

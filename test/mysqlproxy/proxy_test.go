@@ -126,6 +126,7 @@ func TestWithoutRulesTheProxyIsNotSeen(t *testing.T) {
 		{"SELECT ?, ?, ?, ?, ?", []any{nil, "", []byte{0, 1, 255}, -7, 1.25}},
 		{"SELECT NOW(6) > ?, DATE '2026-01-02', TIME '-100:00:01.5', TIMESTAMP '2026-01-02 03:04:05.678901' WHERE 1 = ?", []any{time.Unix(0, 0), 1}},
 		{"SELECT id, v FROM a WHERE id > ? ORDER BY id", []any{3}},
+		{"SELECT * FROM numbers WHERE t <> ?", []any{0}},
 		{"SELECT id FROM a WHERE id > 100", nil},
 		{"SELECT id FROM a WHERE id > ?", []any{100}},
 		{"SELECT 1; SELECT id FROM a; SELECT 'x', 'y'", nil},
@@ -135,6 +136,8 @@ func TestWithoutRulesTheProxyIsNotSeen(t *testing.T) {
 	}
 	for name, oldEOF := range map[string]bool{"new end": false, "old end": true} {
 		s := newStage(t, Options{OldEOF: oldEOF})
+		s.exec(t, "CREATE TABLE numbers (t TINYINT, s SMALLINT, m MEDIUMINT, i INT, b BIGINT, u TINYINT UNSIGNED, f FLOAT, d DOUBLE, n DECIMAL(9,2), y YEAR)")
+		s.exec(t, "INSERT INTO numbers VALUES (-1, -2, -3, -4, -5, 255, -1.5, -2.25, -3.75, 2026), (1, NULL, 3, 4, 5, 0, 0.1, 0.2, 0.3, NULL)")
 		// Rewriting that changes nothing takes every row apart and puts it together again.
 		s.Rewrite(nil, func(Statement, []string, [][]byte) bool { return true })
 		for _, q := range queries {

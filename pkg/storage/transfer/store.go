@@ -1,7 +1,6 @@
 package transfer
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -21,10 +19,7 @@ const (
 	// registry is what the keys of a plane begin with where nothing else is said.
 	registry = "/registry"
 
-	dialTimeout  = 10 * time.Second
 	closeTimeout = 30 * time.Second
-	// maxRequest is what the storage takes; the client's own limit is lower than what an API server may have stored.
-	maxRequest = 8 << 20
 )
 
 // store is an open database with a client of it.
@@ -61,34 +56,32 @@ func openStore(ctx context.Context, cfg storage.Config) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := reach(server.Transport())
-	if err != nil {
-		return nil, errors.Join(err, server.Close(ctx))
+	s := &store{server: server}
+	if s.client, s.space, err = dial(ctx, server.Transport()); err != nil {
+		return nil, errors.Join(err, s.close(ctx))
 	}
-	s.server = server
 	return s, nil
 }
 
-// reach makes a client of a storage that serves.
-func reach(at storage.Transport) (*store, error) {
-	secure, err := at.TLS()
+// dial makes a client, and says where a plane's keys are.
+func dial(ctx context.Context, to storage.Transport) (*clientv3.Client, space, error) {
+	c, err := to.Client(context.WithoutCancel(ctx)) // it ends with its store
 	if err != nil {
-		return nil, err
+		return nil, space{}, err
 	}
-	c, err := clientv3.New(clientv3.Config{
-		Endpoints: at.Endpoints, TLS: secure, DialTimeout: dialTimeout, MaxCallSendMsgSize: maxRequest, Logger: zap.NewNop(),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("connecting to the storage: %w", err)
+	if to.Prefix == "" {
+		return c, space{registry}, nil
 	}
-	return &store{client: c, space: space{cmp.Or(strings.TrimRight(at.Prefix, "/"), registry)}}, nil
+	return c, space{to.Prefix}, nil
 }
 
 // close lets go of the database, also after ctx has ended.
 func (s *store) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
-	_ = s.client.Close() // nothing is in flight
+	if s.client != nil {
+		_ = s.client.Close() // nothing is in flight
+	}
 	return s.server.Close(ctx)
 }
 
