@@ -240,6 +240,9 @@ func (p *plane) work(ctx context.Context, stopped <-chan error) (workErr, stopEr
 // start bootstraps, starts the parts, and tells when the plane is ready.
 func (p *plane) start(ctx context.Context, group *sync.WaitGroup) error {
 	begun := time.Now()
+	if p.plugins.Await(ctx) != nil {
+		return nil // told to end meanwhile
+	}
 	if err := bootstrap(ctx, p.cfg, p.loopback, p.fingerprints); err != nil {
 		return fmt.Errorf("bootstrapping: %w", err)
 	}

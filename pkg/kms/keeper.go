@@ -92,6 +92,29 @@ func (k *Keeper) Check(r *http.Request) error {
 	return errors.Join(errs...)
 }
 
+// Ready tells which plugin was not well when it was last asked, or has no key that the library can use.
+func (k *Keeper) Ready() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var errs []error
+	for _, p := range k.plugins {
+		errs = append(errs, p.ready())
+	}
+	return errors.Join(errs...)
+}
+
+// Await waits until all plugins are ready, or ctx ends.
+func (k *Keeper) Await(ctx context.Context) error {
+	for k.Ready() != nil {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(retryPeriod):
+		}
+	}
+	return nil
+}
+
 // Run has the library ask again for plugins that it has no valid key of, until ctx ends. Without this it would learn of a
 // plugin that is back within ten seconds, and of a new key within a minute.
 func (k *Keeper) Run(ctx context.Context) {

@@ -145,7 +145,13 @@ func TestAPluginThatIsNotThereYetIsToldAndUsedWhenItComes(t *testing.T) {
 	}
 	w.eventually(t, time.Second, w.socket)
 	time.Sleep(2 * time.Second) // the library waits in the status by now
+	if err := w.keeper.Ready(); err == nil {
+		t.Error("it is relied on before it is there")
+	}
 	serve(t, w.socket, &backend{key: "1", health: "ok"})
+	if err := w.keeper.Await(t.Context()); err != nil {
+		t.Error(err)
+	}
 	w.eventually(t, time.Second, "")
 }
 

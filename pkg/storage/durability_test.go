@@ -162,6 +162,9 @@ func verify(t *testing.T, endpoint string, acks map[string]acknowledged) {
 	if n := rowCount(t, s); int64(n) != current {
 		t.Errorf("%d rows up to revision %d", n, current)
 	}
+	if s.backend.data.dialect.shared {
+		return // a server looks after its files itself
+	}
 	var verdict string
 	if err := s.backend.data.read.QueryRowContext(t.Context(), "PRAGMA integrity_check").Scan(&verdict); err != nil || verdict != "ok" {
 		t.Errorf("integrity: %s, %v", verdict, err)

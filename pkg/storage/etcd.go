@@ -142,8 +142,8 @@ func parseEtcd(endpoint string) (Transport, error) {
 	return at, nil
 }
 
-// tls is the TLS configuration; nil without TLS.
-func (t Transport) tls() (*tls.Config, error) {
+// TLS is the TLS configuration; nil without TLS.
+func (t Transport) TLS() (*tls.Config, error) {
 	if t.CAFile == "" && t.CertFile == "" {
 		return nil, nil
 	}
@@ -168,27 +168,16 @@ func (t Transport) tls() (*tls.Config, error) {
 	return c, nil
 }
 
-// Client makes a client of the storage that ends with ctx.
-func (t Transport) Client(ctx context.Context) (*clientv3.Client, error) {
-	conf, err := t.tls()
-	if err != nil {
-		return nil, err
-	}
-	client, err := clientv3.New(clientv3.Config{
-		Context: ctx, Endpoints: t.Endpoints, TLS: conf, DialTimeout: etcdPatience, MaxCallSendMsgSize: maxRequest, Logger: zap.NewNop(),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("reaching the storage: %w", err)
-	}
-	return client, nil
-}
-
 // Read returns the values of keys, prefix and all, as they are stored, nil for a key that is not there: for who must
 // know something before an API server runs.
 func (t Transport) Read(ctx context.Context, keys ...string) ([][]byte, error) {
-	client, err := t.Client(ctx)
+	conf, err := t.TLS()
 	if err != nil {
 		return nil, err
+	}
+	client, err := clientv3.New(clientv3.Config{Context: ctx, Endpoints: t.Endpoints, TLS: conf, Logger: zap.NewNop()})
+	if err != nil {
+		return nil, fmt.Errorf("reaching the storage: %w", err)
 	}
 	defer client.Close()
 	values := make([][]byte, len(keys))
@@ -207,7 +196,7 @@ func (t Transport) Read(ctx context.Context, keys ...string) ([][]byte, error) {
 // preflightEtcd asks every member, and refuses what the plane would stumble over later. A member that does not answer
 // is no reason, as long as one does that has a quorum.
 func preflightEtcd(ctx context.Context, at Transport) error {
-	conf, err := at.tls()
+	conf, err := at.TLS()
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,8 @@ type mark struct {
 }
 
 const (
-	markFormat = "cellfed-seen 1 %020d %020d %020d\n" // revision, epoch, stamp
+	markWord   = "cellfed-seen-1"
+	markFormat = markWord + " %019d %019d %019d\n" // revision, epoch, stamp; always as long, so that one write replaces all
 	markSync   = time.Second
 )
 
@@ -38,9 +39,11 @@ func openMark(path string) (*mark, tip, error) {
 		return nil, tip{}, fmt.Errorf("opening the record of what was seen: %w", err)
 	}
 	var t tip
-	switch _, err := fmt.Fscanf(io.NewSectionReader(file, 0, 1<<10), markFormat, &t.revision, &t.epoch, &t.stamp); {
-	case errors.Is(err, io.EOF): // new
-	case err != nil:
+	content, err := io.ReadAll(io.NewSectionReader(file, 0, 1<<10))
+	if err == nil && len(content) > 0 {
+		_, err = fmt.Sscanf(string(content), markWord+" %d %d %d", &t.revision, &t.epoch, &t.stamp)
+	}
+	if err != nil {
 		return nil, tip{}, errors.Join(fmt.Errorf("reading the record of what was seen: %s is damaged, remove it if the database has lost nothing: %w", path, err), file.Close())
 	}
 	return &mark{file: file}, t, nil

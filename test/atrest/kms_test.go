@@ -36,7 +36,8 @@ func ready(ctx context.Context, c kubernetes.Interface) error {
 // unready waits until the plane says of its plugin what is wrong.
 func unready(t *testing.T, c kubernetes.Interface, want string) {
 	t.Helper()
-	eventually(t, 10*time.Second, func(ctx context.Context) error {
+	// The API server's library looks at a key at most every twenty seconds while all is well.
+	eventually(t, harnessTimeout, func(ctx context.Context) error {
 		if err := ready(ctx, c); err == nil || !strings.Contains(err.Error(), want) {
 			return fmt.Errorf("readiness is %v, want %s", err, want)
 		}

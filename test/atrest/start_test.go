@@ -67,7 +67,7 @@ func TestNothingBecomesUnreadableOnTheWay(t *testing.T) {
 	t.Parallel()
 	k := startPlugin(t)
 	dir := dataDir(t)
-	values := map[string]string{}
+	values := map[string]string{} // besides one of the plane's own
 	// live runs a plane on the directory, writes a secret, and reads all that were written before.
 	live := func(name, config string, during func(*testing.T, *harness.Plane)) {
 		t.Helper()
@@ -95,7 +95,7 @@ func TestNothingBecomesUnreadableOnTheWay(t *testing.T) {
 	live("a service", k.config("vault"), func(t *testing.T, p *harness.Plane) {
 		encrypted(t, p, "a-service", "k8s:enc:kms:v2:vault:")
 		encrypted(t, p, "a-local-key", "k8s:enc:secretbox:v1:local-")
-		reencrypt(t, p, "verified: all 2 objects are encrypted with KMS vault")
+		reencrypt(t, p, "verified: all 3 objects are encrypted with KMS vault")
 		allEncrypted(t, p, "k8s:enc:kms:v2:vault:", "")
 	})
 	live("another service", k.config("chest"), func(t *testing.T, p *harness.Plane) { encrypted(t, p, "another-service", "k8s:enc:kms:v2:chest:") })
@@ -116,7 +116,7 @@ func TestNothingBecomesUnreadableOnTheWay(t *testing.T) {
 	})
 	live("the new key", "", func(t *testing.T, p *harness.Plane) {
 		encrypted(t, p, "the-new-key", "k8s:enc:secretbox:v1:"+newKey+":")
-		out := reencrypt(t, p, "verified: all 6 objects are encrypted with local key "+newKey, "--prune")
+		out := reencrypt(t, p, "verified: all 7 objects are encrypted with local key "+newKey, "--prune")
 		if !strings.Contains(out, "KMS vault") || !strings.Contains(out, "KMS chest") || !strings.Contains(out, "local key local-") {
 			t.Errorf("pruning said\n%s", out)
 		}

@@ -17,12 +17,12 @@ import (
 // does not know, leases with a life of their own above all, is met only there.
 func onEtcd(t *testing.T) opened {
 	t.Helper()
-	c, err := storage.Transport{Endpoints: []string{database.RunEtcd(t, database.EtcdOptions{}).Endpoint}}.Client(t.Context())
+	s, err := reach(storage.Transport{Endpoints: []string{database.RunEtcd(t, database.EtcdOptions{}).Endpoint}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Close() })
-	return opened{Client: c}
+	t.Cleanup(func() { _ = s.client.Close() })
+	return opened{Client: s.client}
 }
 
 func TestObjectsTravelToEtcdAndBack(t *testing.T) {
@@ -79,26 +79,18 @@ func TestObjectsTravelToEtcdAndBack(t *testing.T) {
 
 // BenchmarkRaise measures the throw-away writes that raise a revision.
 func BenchmarkRaise(b *testing.B) {
-	for name, target := range map[string]func(*testing.B) *store{
-		"etcd": func(b *testing.B) *store {
-			c, err := storage.Transport{Endpoints: []string{database.RunEtcd(b, database.EtcdOptions{}).Endpoint}}.Client(b.Context())
-			if err != nil {
-				b.Fatal(err)
-			}
-			return on(c)
-		},
-	} {
-		b.Run(name, func(b *testing.B) {
-			r := &restorer{target: target(b), progress: silent{}}
-			from, err := r.target.revision(b.Context())
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.ResetTimer()
-			if err := r.raiseByWrites(b.Context(), from, from+int64(b.N)); err != nil {
-				b.Fatal(err)
-			}
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "writes/s")
-		})
+	s, err := reach(storage.Transport{Endpoints: []string{database.RunEtcd(b, database.EtcdOptions{}).Endpoint}})
+	if err != nil {
+		b.Fatal(err)
 	}
+	r := &restorer{target: s, progress: silent{}}
+	from, err := s.revision(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ResetTimer()
+	if err := r.raiseByWrites(b.Context(), from, from+int64(b.N)); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "writes/s")
 }

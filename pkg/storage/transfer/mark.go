@@ -28,15 +28,15 @@ type mark struct {
 // ErrNotEmpty refuses a target that holds something.
 var ErrNotEmpty = errors.New("the target is not empty: a restore writes to an empty database only, so that nothing is overwritten or mixed")
 
-// RefuseUnfinished returns an error if a restore into a database has not ended
+// RefuseUnfinished returns an error if a restore into this database has not ended
 // well. What such a database lacks would look to a plane as if it had been deleted.
 func RefuseUnfinished(ctx context.Context, at storage.Transport) error {
-	c, in, err := dial(ctx, at)
+	s, err := reach(at)
 	if err != nil {
 		return err
 	}
-	defer c.Close() //nolint:errcheck // it only read
-	return (&store{client: c, space: in}).refuseMarked(ctx)
+	defer s.client.Close() //nolint:errcheck // it only read
+	return s.refuseMarked(ctx)
 }
 
 func (s *store) refuseMarked(ctx context.Context) error {

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -19,7 +21,10 @@ const (
 	// registry is what the keys of a plane begin with where nothing else is said.
 	registry = "/registry"
 
+	dialTimeout  = 10 * time.Second
 	closeTimeout = 30 * time.Second
+	// maxRequest is what the storage takes; the client's own limit is lower than what an API server may have stored.
+	maxRequest = 8 << 20
 )
 
 // store is an open database with a client of it.
@@ -56,32 +61,34 @@ func openStore(ctx context.Context, cfg storage.Config) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &store{server: server}
-	if s.client, s.space, err = dial(ctx, server.Transport()); err != nil {
-		return nil, errors.Join(err, s.close(ctx))
+	s, err := reach(server.Transport())
+	if err != nil {
+		return nil, errors.Join(err, server.Close(ctx))
 	}
+	s.server = server
 	return s, nil
 }
 
-// dial makes a client, and says where a plane's keys are.
-func dial(ctx context.Context, to storage.Transport) (*clientv3.Client, space, error) {
-	c, err := to.Client(context.WithoutCancel(ctx)) // it ends with its store
+// reach makes a client of a storage that serves.
+func reach(at storage.Transport) (*store, error) {
+	secure, err := at.TLS()
 	if err != nil {
-		return nil, space{}, err
+		return nil, err
 	}
-	if to.Prefix == "" {
-		return c, space{registry}, nil
+	c, err := clientv3.New(clientv3.Config{
+		Endpoints: at.Endpoints, TLS: secure, DialTimeout: dialTimeout, MaxCallSendMsgSize: maxRequest, Logger: zap.NewNop(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the storage: %w", err)
 	}
-	return c, space{to.Prefix}, nil
+	return &store{client: c, space: space{cmp.Or(strings.TrimRight(at.Prefix, "/"), registry)}}, nil
 }
 
 // close lets go of the database, also after ctx has ended.
 func (s *store) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
-	if s.client != nil {
-		_ = s.client.Close() // nothing is in flight
-	}
+	_ = s.client.Close() // nothing is in flight
 	return s.server.Close(ctx)
 }
 

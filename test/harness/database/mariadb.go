@@ -123,7 +123,8 @@ func (m *MariaDB) install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	args := append([]string{"--no-defaults", "--datadir=" + m.file("data"), "--auth-root-authentication-method=normal",
+	// A mariadbd that starts removes temporary tables from its tmpdir, also those of another that is just made.
+	args := append([]string{"--no-defaults", "--datadir=" + m.file("data"), "--tmpdir=" + m.dir.path, "--auth-root-authentication-method=normal",
 		"--skip-test-db", "--skip-name-resolve"}, sizes...)
 	if os.Geteuid() == 0 {
 		args = append(args, "--user=root")

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+	"golang.org/x/sync/errgroup"
 )
 
 func TestMain(m *testing.M) { os.Exit(Main(m)) }
@@ -156,4 +157,18 @@ func TestAFlagThatTheServerRefusesIsToldWithItsLog(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "no-such-flag") {
 		t.Errorf("got %v", err)
 	}
+}
+
+func TestManyServersAreMadeAtOnce(t *testing.T) {
+	var made errgroup.Group
+	for range 4 {
+		made.Go(func() error {
+			m, err := StartMariaDB(t.Context(), MariaDBOptions{})
+			if err != nil {
+				return err
+			}
+			return m.Close()
+		})
+	}
+	must(t, made.Wait())
 }
