@@ -17,7 +17,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/cellfed/cellfed/pkg/storage"
 	"github.com/cellfed/cellfed/test/harness/database"
 )
 
@@ -87,7 +86,7 @@ func TestAKilledRestoreIsRefusedByPlanesAndTakenUp(t *testing.T) {
 				lines := 1 + rand.IntN(2*len(want)*min(round, 1)+1)
 				killedAfter(t, command(t, "restore", file, to), lines)
 				target := serve(t, to)
-				err := RefuseUnfinished(t.Context(), storage.Transport{Endpoints: target.Endpoints()})
+				err := RefuseUnfinished(t.Context(), target.at)
 				content := target.content(t)
 				target.close()
 				switch {
@@ -110,7 +109,7 @@ func TestAKilledRestoreIsRefusedByPlanesAndTakenUp(t *testing.T) {
 			}
 			target := serve(t, to)
 			target.mustBe(t, want)
-			if err := RefuseUnfinished(t.Context(), storage.Transport{Endpoints: target.Endpoints()}); err != nil {
+			if err := RefuseUnfinished(t.Context(), target.at); err != nil {
 				t.Error(err)
 			}
 		})

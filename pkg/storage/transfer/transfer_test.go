@@ -37,6 +37,7 @@ func on(c *clientv3.Client) *store { return &store{client: c, space: space{regis
 // opened is a database that this process serves until the test ends, or until it is closed.
 type opened struct {
 	*clientv3.Client
+	at    storage.Transport
 	close func()
 }
 
@@ -47,7 +48,7 @@ func serve(t *testing.T, endpoint string) opened {
 		t.Fatal(err)
 	}
 	var once sync.Once
-	o := opened{s.client, func() {
+	o := opened{s.client, s.server.Transport(), func() {
 		once.Do(func() {
 			if err := s.close(context.WithoutCancel(t.Context())); err != nil {
 				t.Error(err)
@@ -265,7 +266,7 @@ func TestATargetThatHoldsSomethingIsRefusedUntouched(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{"/registry/b": "2"}, target.content(t)); diff != "" {
 		t.Errorf("the refused target:\n%s", diff)
 	}
-	if err := RefuseUnfinished(t.Context(), storage.Transport{Endpoints: target.Endpoints()}); err != nil {
+	if err := RefuseUnfinished(t.Context(), target.at); err != nil {
 		t.Errorf("the refused target was marked: %v", err)
 	}
 	// And one that a plane holds is not even looked into.
