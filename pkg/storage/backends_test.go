@@ -1,8 +1,6 @@
 package storage
 
 import (
-	"fmt"
-	"net/url"
 	"testing"
 	"time"
 
@@ -15,11 +13,7 @@ import (
 // mariaDBEndpoint is the endpoint of an empty database of its own.
 func mariaDBEndpoint(t testing.TB, m *harness.MariaDB) string {
 	t.Helper()
-	return mysqlEndpoint(m, m.Address(), m.Database(t))
-}
-
-func mysqlEndpoint(m *harness.MariaDB, address, name string) string {
-	return fmt.Sprintf("mysql://%s@%s/%s", url.UserPassword(m.User, m.Password), address, name)
+	return m.URL(m.Database(t))
 }
 
 // onSQL runs a test on an empty database of each kind that this package's log

@@ -70,7 +70,7 @@ func TestADatabaseThatLosesItsLastEntriesIsNoticedByAll(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := harness.SharedMariaDB(t)
 			database := m.Database(t)
-			endpoint := mysqlEndpoint(m, m.Address(), database)
+			endpoint := m.URL(database)
 			servers := [2]*Server{serve(t, endpoint), serve(t, endpoint)}
 			clients := [2]*clientv3.Client{client(t, servers[0]), client(t, servers[1])}
 			var last int64
@@ -127,7 +127,7 @@ func TestADatabaseThatLosesItsLastEntriesIsNoticedByAll(t *testing.T) {
 func TestAWriteThatRestsOnWhatWasLostIsRefused(t *testing.T) {
 	m := harness.SharedMariaDB(t)
 	database := m.Database(t)
-	s := serve(t, mysqlEndpoint(m, m.Address(), database))
+	s := serve(t, m.URL(database))
 	c := client(t, s)
 	made, err := create(t.Context(), c, "/r/a", "seen")
 	if err != nil {

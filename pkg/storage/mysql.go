@@ -30,6 +30,9 @@ const (
 	// lockWait is how long the server waits for the head's lock, in seconds. It says
 	// so more clearly than a connection that is cut because patience has ended.
 	lockWait = 1
+	// frozenLimit is how long a transaction may stand still, in seconds. Reading ones
+	// count as well; they are never idle for longer than their reader takes to scan.
+	frozenLimit = 2
 )
 
 // serverSource is a database server as an endpoint names it.

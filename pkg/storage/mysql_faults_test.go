@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -25,7 +26,7 @@ func behindProxy(t *testing.T) (*Server, *mysqlproxy.Proxy) {
 	t.Helper()
 	m := harness.SharedMariaDB(t)
 	p := mysqlproxy.Run(t, mysqlproxy.Options{Address: m.Address(), Seed: 1})
-	return serve(t, mysqlEndpoint(m, p.Address(), m.Database(t))), p
+	return serve(t, m.URLAt(p.Address(), m.Database(t))), p
 }
 
 func isCommit(s mysqlproxy.Statement) bool { return strings.HasPrefix(s.Text, "COMMIT") }
@@ -111,7 +112,7 @@ func TestAStalledCommitLosesNoEventAndLastsNoLongerThanPatience(t *testing.T) {
 			m := harness.SharedMariaDB(t)
 			p := mysqlproxy.Run(t, mysqlproxy.Options{Address: m.Address()})
 			database := m.Database(t)
-			stalled, other := serve(t, mysqlEndpoint(m, p.Address(), database)), serve(t, mysqlEndpoint(m, m.Address(), database))
+			stalled, other := serve(t, m.URLAt(p.Address(), database)), serve(t, m.URL(database))
 			sc, oc := client(t, stalled), client(t, other)
 			release := make(chan struct{})
 			p.Add(mysqlproxy.Rule{Match: isCommit, Times: 1, Fault: mysqlproxy.HoldUntil(release)})
@@ -147,6 +148,42 @@ func TestAStalledCommitLosesNoEventAndLastsNoLongerThanPatience(t *testing.T) {
 				sameAsTold(t, fmt.Sprint("server ", n), c, acknowledged)
 			}
 		})
+	}
+}
+
+// A process that is frozen in the middle of a transaction holds the head's lock. The
+// server ends its transaction, or nobody could write any more.
+func TestAFrozenWriterDoesNotStopTheOthers(t *testing.T) {
+	m := harness.SharedMariaDB(t)
+	endpoint := m.URL(m.Database(t))
+	c := client(t, serve(t, endpoint))
+	source, err := parseEndpoint(endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := source.server.config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	frozen := sql.OpenDB(connector{config, flavourMariaDB.session("READ COMMITTED")})
+	defer frozen.Close() //nolint:errcheck // its connection is dead
+	conn, err := frozen.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (&session{conn: conn, dialect: mysqlDialect}).lock(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if _, err := create(t.Context(), c, "/r/a", "v"); err == nil {
+		t.Fatal("a write passed a lock that is held: the test proves nothing")
+	}
+	eventually(t, "others write again", func() bool {
+		_, err := create(t.Context(), c, "/r/b", "v")
+		return err == nil
+	})
+	if took := time.Since(began); took > frozenLimit*time.Second+answerLimit {
+		t.Errorf("others could not write for %s", took)
 	}
 }
 

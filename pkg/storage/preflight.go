@@ -31,14 +31,19 @@ const smallestPacket = 16 << 20
 // preflightLimit bounds what is asked at the start.
 const preflightLimit = 10 * time.Second
 
-// session are the statements that put a connection in order.
+// session are the statements that put a connection in order. A process that is
+// frozen in the middle of a transaction must not keep the head's lock from all
+// others: the server ends what stands still for too long, in each product by
+// another name. MySQL knows no such limit for transactions, so there a writing
+// connection that rests is ended as well, and made anew when it is needed.
 func (f flavour) session(isolation string) []string {
-	wait := fmt.Sprintf("innodb_lock_wait_timeout = %d", lockWait)
-	if f == flavourOceanBase {
-		wait = fmt.Sprintf("ob_trx_lock_timeout = %d", lockWait*1_000_000) // in microseconds
+	limits := map[flavour]string{
+		flavourMariaDB:   fmt.Sprintf("innodb_lock_wait_timeout = %d, idle_transaction_timeout = %d", lockWait, frozenLimit),
+		flavourMySQL:     fmt.Sprintf("innodb_lock_wait_timeout = %d, wait_timeout = %d", lockWait, frozenLimit),
+		flavourOceanBase: fmt.Sprintf("ob_trx_lock_timeout = %d, ob_trx_idle_timeout = %d", lockWait*1_000_000, frozenLimit*1_000_000), // in microseconds
 	}
 	return []string{
-		"SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', " + wait,
+		"SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', " + limits[f],
 		"SET SESSION TRANSACTION ISOLATION LEVEL " + isolation,
 	}
 }

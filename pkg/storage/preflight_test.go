@@ -32,7 +32,7 @@ func TestAServerThatCannotBeReliedOnIsRefusedInOneLine(t *testing.T) {
 			m := harness.SharedMariaDB(t)
 			p := mysqlproxy.Run(t, mysqlproxy.Options{Address: m.Address()})
 			p.Pretend(tc.flavour)
-			refused(t, mysqlEndpoint(m, p.Address(), m.Database(t)), tc.says...)
+			refused(t, m.URLAt(p.Address(), m.Database(t)), tc.says...)
 		})
 	}
 }
@@ -62,7 +62,7 @@ func TestServersOfOtherNamesAreTaken(t *testing.T) {
 			m := harness.SharedMariaDB(t)
 			p := mysqlproxy.Run(t, mysqlproxy.Options{Address: m.Address()})
 			p.Pretend(flavour)
-			c := client(t, serve(t, mysqlEndpoint(m, p.Address(), m.Database(t))))
+			c := client(t, serve(t, m.URLAt(p.Address(), m.Database(t))))
 			if got, err := create(t.Context(), c, "/r/a", "v"); err != nil || !got.Succeeded {
 				t.Errorf("create: %v, %v", got, err)
 			}
@@ -97,7 +97,7 @@ func TestTablesThatAreNotWholeAreFinishedOrRefused(t *testing.T) {
 			if err := m.Exec(t.Context(), "USE `"+database+"`; "+tc.statements); err != nil {
 				t.Fatal(err)
 			}
-			endpoint := mysqlEndpoint(m, m.Address(), database)
+			endpoint := m.URL(database)
 			if tc.refused != "" {
 				refused(t, endpoint, tc.refused)
 				return
@@ -116,7 +116,7 @@ func TestAServerThatCannotBeReachedIsNamedWithoutItsPassword(t *testing.T) {
 	for name, tc := range map[string]struct{ endpoint, says string }{
 		"nobody listens":     {"mysql://u:hush-hush@127.0.0.1:1/x", "cannot be reached"},
 		"a wrong password":   {fmt.Sprintf("mysql://%s:hush-hush@%s/%s", m.User, m.Address(), database), "refuses user"},
-		"no such database":   {mysqlEndpoint(m, m.Address(), harness.DatabasePrefix+"none"), "CREATE DATABASE"},
+		"no such database":   {m.URL(harness.DatabasePrefix + "none"), "CREATE DATABASE"},
 		"no database":        {"mysql://u:hush-hush@127.0.0.1:1/", "names no database"},
 		"no user":            {"mysql://127.0.0.1:1/x", "names no user"},
 		"a parameter":        {"mysql://u:hush-hush@127.0.0.1:1/x?tls=skip", `unknown parameter "tls"`},

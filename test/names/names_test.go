@@ -30,8 +30,7 @@ var backends = []struct {
 	{"SQLite", func(*testing.T) []string { return nil }},
 	{"MariaDB", func(t *testing.T) []string {
 		server := database.SharedMariaDB(t)
-		c := server.Config(server.Database(t))
-		return []string{"--storage=" + (&url.URL{Scheme: "mysql", User: url.UserPassword(c.User, c.Passwd), Host: c.Addr, Path: "/" + c.DBName}).String()}
+		return []string{"--storage=" + server.URL(server.Database(t))}
 	}},
 	{"etcd", func(t *testing.T) []string {
 		return []string{"--storage=etcd" + strings.TrimPrefix(database.RunEtcd(t, database.EtcdOptions{}).Endpoint, "http")}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -208,8 +207,7 @@ func TestAPlaneThatWasBackedUpWhileItWasWrittenStartsElsewhereWithEveryObject(t 
 
 	mariadb := func() string {
 		server := database.SharedMariaDB(t)
-		c := server.Config(server.Database(t))
-		return (&url.URL{Scheme: "mysql", User: url.UserPassword(c.User, c.Passwd), Host: c.Addr, Path: "/" + c.DBName}).String()
+		return server.URL(server.Database(t))
 	}
 	etcd := func() string {
 		return "etcd" + strings.TrimPrefix(database.RunEtcd(t, database.EtcdOptions{}).Endpoint, "http")

@@ -27,8 +27,7 @@ func mariadb(t *testing.T) string {
 // databaseIn makes a database in a MariaDB.
 func databaseIn(t *testing.T, server *database.MariaDB) string {
 	t.Helper()
-	c := server.Config(server.Database(t))
-	return (&url.URL{Scheme: "mysql", User: url.UserPassword(c.User, c.Passwd), Host: c.Addr, Path: "/" + c.DBName}).String()
+	return server.URL(server.Database(t))
 }
 
 // etcd is one that wants a certificate.

@@ -28,6 +28,9 @@ type mark struct {
 // ErrNotEmpty refuses a target that holds something.
 var ErrNotEmpty = errors.New("the target is not empty: a restore writes to an empty database only, so that nothing is overwritten or mixed")
 
+// lookLimit is how long a plane that starts waits to learn that.
+const lookLimit = 10 * time.Second
+
 // RefuseUnfinished returns an error if a restore into this database has not ended
 // well. What such a database lacks would look to a plane as if it had been deleted.
 func RefuseUnfinished(ctx context.Context, at storage.Transport) error {
@@ -36,6 +39,8 @@ func RefuseUnfinished(ctx context.Context, at storage.Transport) error {
 		return err
 	}
 	defer s.client.Close() //nolint:errcheck // it only read
+	ctx, cancel := context.WithTimeout(ctx, lookLimit)
+	defer cancel()
 	return s.refuseMarked(ctx)
 }
 

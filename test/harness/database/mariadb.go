@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -162,6 +163,15 @@ func (m *MariaDB) Config(database string) *mysql.Config {
 
 // DSN is the same in one line, without TLS.
 func (m *MariaDB) DSN(database string) string { return m.Config(database).FormatDSN() }
+
+// URL is a database of it as cellfed's --storage takes it.
+func (m *MariaDB) URL(database string) string { return m.URLAt(m.Address(), database) }
+
+// URLAt is the same for a server that is reached at another address: a proxy's.
+func (m *MariaDB) URLAt(address, database string) string {
+	u := url.URL{Scheme: "mysql", User: url.UserPassword(m.User, m.Password), Host: address, Path: "/" + database}
+	return u.String()
+}
 
 // Exec runs statements as root, on the unix socket and on a connection of their own.
 func (m *MariaDB) Exec(ctx context.Context, statements string) error {
