@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"sync/atomic"
@@ -18,6 +19,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/workqueue"
+
+	"github.com/cellfed/cellfed/pkg/storage"
 )
 
 // bootstrapTimeout is how long a plane may take from serving to being ready
@@ -37,6 +40,18 @@ func (r *readiness) Check(*http.Request) error {
 		return fmt.Errorf("not finished")
 	}
 	return nil
+}
+
+// tellCompaction answers beside /readyz, and is no part of it: a database that grows
+// is somebody's concern, and no reason to take the plane from its users.
+func tellCompaction(store storage.Store) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if err := store.Behind(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, "ok")
+	}
 }
 
 // bootstrap brings a serving plane to the point where it can be used.

@@ -98,6 +98,7 @@ func run(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
+	server.GenericAPIServer.Handler.NonGoRestfulMux.HandleFunc("/readyz/storage-compaction", tellCompaction(store))
 	port := listener.Addr().(*net.TCPAddr).Port
 	url := "https://" + net.JoinHostPort(host.DialHost(cfg.BindAddress), strconv.Itoa(port))
 	if err := dir.WriteKubeconfig(url, keys); err != nil {

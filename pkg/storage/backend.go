@@ -21,6 +21,7 @@ type backend struct {
 	follower *follower
 	expirer  *expirer
 	sweeper  *sweeper
+	gauge    *gauge
 
 	background sync.WaitGroup // follower, expirer and sweeper
 }

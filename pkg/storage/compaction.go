@@ -13,10 +13,8 @@ func (b *batch) compact(revision int64) { b.moved, b.compacted = true, revision 
 
 // sweep removes entries that nobody may read any more: of the next few compacted
 // revisions, what they replaced, and deletions. It reports whether more is left.
-// The newest entry stays, whatever it is: it is what a restarted process compares
-// with what it saw before.
 func (b *batch) sweep() (more bool, err error) {
-	goal := min(b.compacted, b.revision-1)
+	goal := b.sweepable()
 	if b.swept >= goal {
 		return false, nil
 	}

@@ -48,6 +48,8 @@ type Store interface {
 	// Done is closed when the store has failed for good; Err then tells why.
 	Done() <-chan struct{}
 	Err() error
+	// Behind tells why compaction has fallen behind, nil if it has not.
+	Behind() error
 	Close(ctx context.Context) error
 }
 
@@ -90,6 +92,9 @@ func (e etcd) Done() <-chan struct{} { return nil }
 
 // Err implements Store.
 func (e etcd) Err() error { return nil }
+
+// Behind implements Store: an etcd's history is looked after by others.
+func (e etcd) Behind() error { return nil }
 
 // Close implements Store.
 func (e etcd) Close(context.Context) error { return nil }

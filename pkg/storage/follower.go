@@ -30,6 +30,7 @@ type follower struct {
 	hub    *hub
 	reader *reader
 	mark   *mark
+	gauge  *gauge
 	signal chan struct{}
 	// anew asks the writer to look at the head, which finds out about a loss.
 	anew func(context.Context) error
@@ -37,8 +38,8 @@ type follower struct {
 	mu sync.Mutex // what is published next is decided by one at a time
 }
 
-func newFollower(h *hub, r *reader, m *mark) *follower {
-	return &follower{hub: h, reader: r, mark: m, signal: make(chan struct{}, 1)}
+func newFollower(h *hub, r *reader, m *mark, g *gauge) *follower {
+	return &follower{hub: h, reader: r, mark: m, gauge: g, signal: make(chan struct{}, 1)}
 }
 
 // poke has the head looked at now.
@@ -130,6 +131,7 @@ func (f *follower) poll(ctx context.Context) error {
 	if err := compare(seen, h); err != nil {
 		return err
 	}
+	f.gauge.note(h, time.Now())
 	err = f.catchUp(ctx, h.revision)
 	if errors.Is(err, errBehind) {
 		f.resetLocked(tip{h.revision, h.epoch, h.stamp}, err)

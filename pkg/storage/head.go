@@ -20,6 +20,14 @@ type head struct {
 	seen sql.NullInt64
 }
 
+// sweepable is up to which revision entries may be removed. The newest entry
+// stays, whatever it is: it is what a restarted process compares with what it saw
+// before.
+func (h *head) sweepable() int64 { return min(h.compacted, h.revision-1) }
+
+// unswept is how many revisions can be removed.
+func (h *head) unswept() int64 { return max(h.sweepable()-h.swept, 0) }
+
 // scan reads the columns of headSQL.
 func (h *head) scan(row *sql.Row) error {
 	err := row.Scan(&h.revision, &h.compacted, &h.swept, &h.epoch, &h.stamp, &h.seen)

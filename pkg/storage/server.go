@@ -147,7 +147,7 @@ func openBackend(ctx context.Context, cfg Config, open opener) (*backend, error)
 	if err != nil {
 		return nil, err
 	}
-	b := &backend{data: data, hub: newHub(tip{})}
+	b := &backend{data: data, hub: newHub(tip{}), gauge: &gauge{}}
 	var m *mark
 	if b.reader, err = newReader(ctx, data.read, data.dialect, b.hub); err == nil {
 		m, err = b.takeUp(ctx, cfg.MarkFile)
@@ -155,7 +155,7 @@ func openBackend(ctx context.Context, cfg Config, open opener) (*backend, error)
 	if err != nil {
 		return nil, fmt.Errorf("opening database %s: %w", data.where, errors.Join(err, data.close()))
 	}
-	b.follower = newFollower(b.hub, b.reader, m)
+	b.follower = newFollower(b.hub, b.reader, m, b.gauge)
 	b.writer = newWriter(ctx, data, b.follower)
 	return b, nil
 }

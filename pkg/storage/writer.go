@@ -57,6 +57,7 @@ type writer struct {
 	deadOnce sync.Once
 	deadErr  error
 	wakeTTL  func(at int64)
+	gauge    *gauge
 
 	// refusal is why the server is left alone until then.
 	refusal error
@@ -67,7 +68,7 @@ func newWriter(ctx context.Context, data *database, f *follower) *writer {
 	return &writer{
 		ctx: ctx, data: data, follower: f,
 		changes: make(chan *change), stop: make(chan struct{}), stopped: make(chan struct{}), dead: make(chan struct{}),
-		wakeTTL: func(int64) {},
+		wakeTTL: func(int64) {}, gauge: f.gauge,
 	}
 }
 
@@ -204,6 +205,7 @@ func (w *writer) transact(changes []*change) error {
 	if b.wrote() {
 		w.data.dirty = true
 		w.follower.committed(b)
+		w.gauge.note(&b.head, time.Now())
 	}
 	if b.expires > 0 {
 		w.wakeTTL(b.expires)
