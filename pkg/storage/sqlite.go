@@ -156,7 +156,11 @@ func checkFile(path string, readOnly bool) error {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("it is no regular file: mode %s", info.Mode())
 	}
-	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	flags := os.O_RDWR
+	if readOnly {
+		flags = os.O_RDONLY
+	}
+	file, err := os.OpenFile(path, flags, 0)
 	if err != nil {
 		return err
 	}

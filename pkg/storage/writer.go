@@ -16,9 +16,10 @@ const (
 	batchBytes  = 8 << 20
 
 	// patience is how long a write may take altogether in a database that others
-	// share and that may be anywhere; lastTry is what a transaction gets at least.
-	patience = 1600 * time.Millisecond
-	lastTry  = 200 * time.Millisecond
+	// share and that may be anywhere; lastTry is what a transaction gets at least:
+	// enough to connect and write on a busy machine. The sum is below two seconds.
+	patience = 1500 * time.Millisecond
+	lastTry  = 450 * time.Millisecond
 
 	// breather is how long a server that cannot be reached, or takes no writes, is
 	// left alone: writes fail meanwhile with what it said, instead of each knocking.
