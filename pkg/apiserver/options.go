@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
@@ -17,6 +19,7 @@ import (
 	validatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/validating"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 	"k8s.io/apiserver/pkg/server/options/encryptionconfig"
+	"k8s.io/apiserver/pkg/storage/cacher"
 	"k8s.io/apiserver/pkg/util/compatibility"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/client-go/rest"
@@ -48,8 +51,16 @@ func switchFeatures() error {
 	if err != nil {
 		return err
 	}
+	if d, err := time.ParseDuration(os.Getenv(checkPeriod)); err == nil && d > 0 {
+		cacher.ConsistencyCheckPeriod = d
+	}
 	return compatibility.DefaultComponentGlobalsRegistry.Set()
 }
+
+// checkPeriod is an environment variable for tests: how often the API server compares
+// its caches with the storage. By itself it does so every five minutes, which no
+// test lasts.
+const checkPeriod = "CELLFED_CONSISTENCY_CHECK_PERIOD"
 
 // place is where a plane serves and stores.
 type place struct {
