@@ -4,4 +4,7 @@
 //
 // It exists because databases compare text in ways of their own: without regard to case or to spaces at the end, by
 // Unicode's equivalences, and up to a length. A plane on one of them would take Admin for admin.
+//
+// Since it has a plane on each backend, it is also where the API server's own comparison of its caches with the storage
+// is run on each.
 package names
