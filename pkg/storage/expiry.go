@@ -45,8 +45,18 @@ func (x *expirer) run(ctx context.Context) {
 			klog.ErrorS(err, "Expiring leased keys failed, trying again")
 			wait = expireRetry
 		}
-		x.sleep(ctx, wait)
+		x.sleep(ctx, x.rest(wait))
 	}
+}
+
+// rest is how long to sleep when the next lease that is known runs out after wait,
+// negative = none is known. Leases that another server wrote are not known here;
+// if that server is gone, they run out here all the same.
+func (x *expirer) rest(wait time.Duration) time.Duration {
+	if wait < 0 && x.backend.data.dialect.shared {
+		return expireAtLeast
+	}
+	return wait
 }
 
 // sleep waits until something is due; negative = until something is written

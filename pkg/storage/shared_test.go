@@ -159,3 +159,15 @@ func TestProgressCoversTheOtherServersWrites(t *testing.T) {
 		}
 	}
 }
+
+// What one server wrote with a lease runs out also when only the other is left.
+func TestLeasesOfAServerThatIsGoneRunOut(t *testing.T) {
+	shared := &expirer{backend: &backend{data: &database{dialect: mysqlDialect}}}
+	if got := shared.rest(-1); got != expireAtLeast {
+		t.Errorf("a server that knows of no lease looks again after %s", got)
+	}
+	alone := &expirer{backend: &backend{data: &database{dialect: sqliteDialect}}}
+	if got := alone.rest(-1); got >= 0 {
+		t.Errorf("a file that holds no lease is looked at again after %s", got)
+	}
+}
