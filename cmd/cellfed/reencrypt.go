@@ -100,7 +100,7 @@ that are there stay, for reading, until re-encrypt --prune takes them away.
 
 Where several servers share a database, all of them must be able to read with
 the new key before one of them writes with it: --prepare makes one for reading
-only. Give all servers the new file of keys, restart them one by one, and do the
+only. Give all servers the new file of keys, stop, import and start them one by one, and do the
 same once more after --use.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -82,7 +82,7 @@ cannot be read.`,
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d objects of revision %d, %s, %s. Keep the plane's keys with it.\n",
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d objects of revision %d, %s, %s. Keep the plane's keys too, in another place.\n",
 				out, s.Objects, s.Source, size(s.Bytes), s.Took.Round(10*time.Millisecond))
 			return err
 		},

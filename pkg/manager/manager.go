@@ -102,6 +102,9 @@ func Run(ctx context.Context, cfg *rest.Config, opts Options) error {
 	return nil
 }
 
+// cacheSyncTimeout is for ever, as far as a plane is concerned.
+const cacheSyncTimeout = 10 * 365 * 24 * time.Hour
+
 func assemble(ctx context.Context, cfg *rest.Config, opts Options) (ctrl.Manager, *propagation.Controller, error) {
 	scheme, err := Scheme()
 	if err != nil {
@@ -126,6 +129,9 @@ func assemble(ctx context.Context, cfg *rest.Config, opts Options) (ctrl.Manager
 		GracefulShutdownTimeout: ptr.To(shutdownTimeout),
 	}
 	options.Controller.SkipNameValidation = &skipNameValidation // a process may run several planes in tests
+	// A list that cannot be had, of secrets of which one cannot be decrypted, is waited for: by default it would end the
+	// plane after two minutes.
+	options.Controller.CacheSyncTimeout = cacheSyncTimeout
 	mgr, err := ctrl.NewManager(cfg, options)
 	if err != nil {
 		return nil, nil, err

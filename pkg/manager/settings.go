@@ -30,6 +30,7 @@ func (a *assembly) loadSettings(ctx context.Context, onPlane dynamic.Interface) 
 // membership is how members are watched over at first.
 func (a *assembly) membership() membership.Options {
 	o, h := a.opts.Membership, a.live.Current().Health
+	o.Member.UserAgent = a.opts.UserAgent
 	o.Period, o.Timeout, o.FailureThreshold, o.SuccessThreshold = h.Period, h.Timeout, h.FailureThreshold, h.SuccessThreshold
 	return o
 }

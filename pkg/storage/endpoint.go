@@ -36,7 +36,7 @@ func parseEndpoint(endpoint string) (dataSource, error) {
 	}
 	parameters, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
-		return dataSource{}, fmt.Errorf("storage endpoint %q has malformed parameters: %w", u.Redacted(), err)
+		return dataSource{}, fmt.Errorf("storage endpoint %q has malformed parameters: write special characters as %%XX", shown(u))
 	}
 	switch u.Scheme {
 	case "sqlite":
@@ -44,12 +44,12 @@ func parseEndpoint(endpoint string) (dataSource, error) {
 	case "mysql":
 		return parseServer(u, parameters)
 	}
-	return dataSource{}, fmt.Errorf("storage endpoint %q has scheme %q: %s", u.Redacted(), u.Scheme, wantEndpoint)
+	return dataSource{}, fmt.Errorf("storage endpoint %q has scheme %q: %s", shown(u), u.Scheme, wantEndpoint)
 }
 
 func parseFile(u *url.URL, parameters url.Values) (dataSource, error) {
 	if u.Host != "" || !filepath.IsAbs(u.Path) || strings.HasSuffix(u.Path, "/") || u.Fragment != "" {
-		return dataSource{}, fmt.Errorf("storage endpoint %q has no absolute file path: want sqlite:///absolute/path/state.db", u.Redacted())
+		return dataSource{}, fmt.Errorf("storage endpoint %q has no absolute file path: want sqlite:///absolute/path/state.db", shown(u))
 	}
 	source := dataSource{path: filepath.Clean(u.Path), synchronous: "full"}
 	source.where = source.path
@@ -61,7 +61,7 @@ func parseFile(u *url.URL, parameters url.Values) (dataSource, error) {
 	case "full", "normal", "off":
 		return source, nil
 	}
-	return dataSource{}, fmt.Errorf("storage endpoint %q: synchronous is %q: want full, normal or off", u.Redacted(), source.synchronous)
+	return dataSource{}, fmt.Errorf("storage endpoint %q: synchronous is %q: want full, normal or off", shown(u), source.synchronous)
 }
 
 func parseServer(u *url.URL, parameters url.Values) (dataSource, error) {
@@ -76,7 +76,7 @@ func parseServer(u *url.URL, parameters url.Values) (dataSource, error) {
 		return dataSource{}, err
 	}
 	refuse := func(why string) (dataSource, error) {
-		return dataSource{}, fmt.Errorf("storage endpoint %q %s: want mysql://user@host:3306/database", u.Redacted(), why)
+		return dataSource{}, fmt.Errorf("storage endpoint %q %s: want mysql://user@host:3306/database", shown(u), why)
 	}
 	switch {
 	case s.database == "" || strings.Contains(s.database, "/"):
@@ -106,12 +106,21 @@ func parseServer(u *url.URL, parameters url.Values) (dataSource, error) {
 	return dataSource{where: s.address + "/" + s.database, server: s}, nil
 }
 
+// shown is an endpoint for messages: without passwords, wherever somebody wrote them.
+func shown(u *url.URL) string {
+	bare := url.URL{Scheme: u.Scheme, User: url.User(u.User.Username()), Host: u.Host, Path: u.Path}
+	if u.User == nil {
+		bare.User = nil
+	}
+	return bare.String()
+}
+
 // take reads parameters, each at most once, and refuses those that are unknown.
 func take(u *url.URL, parameters url.Values, known map[string]*string) error {
 	for name, values := range parameters {
 		to, ok := known[name]
 		if !ok {
-			return fmt.Errorf("storage endpoint %q has an unknown parameter %q: see the reference for those that are known", u.Redacted(), name)
+			return fmt.Errorf("storage endpoint %q has an unknown parameter %q: see the reference for those that are known", shown(u), name)
 		}
 		*to = values[len(values)-1]
 	}

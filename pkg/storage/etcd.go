@@ -109,7 +109,7 @@ func parseEtcd(endpoint string) (Transport, error) {
 		return Transport{}, errors.New("storage endpoint etcd://… names a user, which is not offered: prove who the plane is by a certificate (cert-file, key-file)")
 	}
 	refuse := func(format string, args ...any) (Transport, error) {
-		return Transport{}, fmt.Errorf("storage endpoint %q %s: want etcd://host1:2379,host2:2379[/prefix][?ca-file=…&cert-file=…&key-file=…]", endpoint, fmt.Sprintf(format, args...))
+		return Transport{}, fmt.Errorf("storage endpoint %q %s: want etcd://host1:2379,host2:2379[/prefix][?ca-file=…&cert-file=…&key-file=…]", etcdScheme+hosts, fmt.Sprintf(format, args...))
 	}
 	at := Transport{Prefix: etcdPrefix}
 	if prefix = strings.Trim(prefix, "/"); prefix != "" {

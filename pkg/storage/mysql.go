@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -115,7 +116,11 @@ func (s *serverSource) tls() (*tls.Config, error) {
 	}
 	c := &tls.Config{ServerName: s.serverName, MinVersion: tls.VersionTLS12}
 	if c.ServerName == "" {
-		c.ServerName, _, _ = strings.Cut(s.address, ":")
+		host, _, err := net.SplitHostPort(s.address)
+		if err != nil {
+			return nil, errors.New("a socket has no name that a certificate could be for: give server-name")
+		}
+		c.ServerName = host
 	}
 	if s.caFile != "" {
 		pem, err := os.ReadFile(s.caFile)

@@ -114,14 +114,15 @@ func TestAServerThatCannotBeReachedIsNamedWithoutItsPassword(t *testing.T) {
 	m := harness.SharedMariaDB(t)
 	database := m.Database(t)
 	for name, tc := range map[string]struct{ endpoint, says string }{
-		"nobody listens":     {"mysql://u:hush-hush@127.0.0.1:1/x", "cannot be reached"},
-		"a wrong password":   {fmt.Sprintf("mysql://%s:hush-hush@%s/%s", m.User, m.Address(), database), "refuses user"},
-		"no such database":   {m.URL(harness.DatabasePrefix + "none"), "CREATE DATABASE"},
-		"no database":        {"mysql://u:hush-hush@127.0.0.1:1/", "names no database"},
-		"no user":            {"mysql://127.0.0.1:1/x", "names no user"},
-		"a parameter":        {"mysql://u:hush-hush@127.0.0.1:1/x?tls=skip", `unknown parameter "tls"`},
-		"half a certificate": {"mysql://u:hush-hush@127.0.0.1:1/x?cert-file=a", "only one of"},
-		"a torn URL":         {"mysql://u:hush-hush%@127.0.0.1:1/x", "cannot be parsed"},
+		"nobody listens":            {"mysql://u:hush-hush@127.0.0.1:1/x", "cannot be reached"},
+		"a wrong password":          {fmt.Sprintf("mysql://%s:hush-hush@%s/%s", m.User, m.Address(), database), "refuses user"},
+		"no such database":          {m.URL(harness.DatabasePrefix + "none"), "CREATE DATABASE"},
+		"no database":               {"mysql://u:hush-hush@127.0.0.1:1/", "names no database"},
+		"no user":                   {"mysql://127.0.0.1:1/x", "names no user"},
+		"a parameter":               {"mysql://u:hush-hush@127.0.0.1:1/x?tls=skip", `unknown parameter "tls"`},
+		"a password as a parameter": {"mysql://u@127.0.0.1:1/x?password=hush-hush", `unknown parameter "password"`},
+		"half a certificate":        {"mysql://u:hush-hush@127.0.0.1:1/x?cert-file=a", "only one of"},
+		"a torn URL":                {"mysql://u:hush-hush%@127.0.0.1:1/x", "cannot be parsed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			refused(t, tc.endpoint, tc.says)

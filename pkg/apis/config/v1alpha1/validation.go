@@ -38,7 +38,7 @@ func Validate(c *CellFedConfiguration, known []string) field.ErrorList {
 		errs = append(errs, field.Invalid(field.NewPath("securePort"), p, "must be between 0 and 65535"))
 	}
 	if c.Storage != "" && !strings.Contains(c.Storage, "://") {
-		errs = append(errs, field.Invalid(field.NewPath("storage"), c.Storage, "must be a URL like sqlite:///var/lib/cellfed/state.db"))
+		errs = append(errs, field.Invalid(field.NewPath("storage"), "(not shown: it may hold a password)", "must be a URL like sqlite:///var/lib/cellfed/state.db"))
 	}
 	errs = append(errs, validateKMS(c.Encryption.KMS, field.NewPath("encryption", "kms"))...)
 	errs = append(errs, validateTopologyTypes(c.TopologyTypes, field.NewPath("topologyTypes"))...)
