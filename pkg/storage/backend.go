@@ -32,6 +32,15 @@ var _ server.Backend = (*backend)(nil)
 // close.
 func (b *backend) Start(ctx context.Context) error {
 	b.follower.anew = func(ctx context.Context) error { return b.writer.do(ctx, "", 0, func(*batch) error { return nil }) }
+	if b.data.readOnly { // nobody writes here who could find out: whatever it is, it is followed
+		b.follower.anew = func(ctx context.Context) error {
+			h, err := b.reader.head(ctx, 0)
+			if err == nil {
+				b.follower.reset(tip{h.revision, h.epoch, h.stamp}, errRenewed)
+			}
+			return err
+		}
+	}
 	if b.data.dialect.shared {
 		b.reader.ahead = b.follower.poke
 		b.background.Go(func() { b.follower.run(ctx) })

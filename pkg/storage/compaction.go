@@ -13,12 +13,12 @@ func (b *batch) compact(revision int64) { b.moved, b.compacted = true, revision 
 
 // sweep removes entries that nobody may read any more: of the next few compacted
 // revisions, what they replaced, and deletions. It reports whether more is left.
-func (b *batch) sweep() (more bool, err error) {
+func (b *batch) sweep(step int64) (more bool, err error) {
 	goal := b.sweepable()
 	if b.swept >= goal {
 		return false, nil
 	}
-	to := min(b.swept+b.session.dialect.sweepStep, goal)
+	to := min(b.swept+step, goal)
 	for _, drop := range []string{b.session.dialect.dropReplaced, b.session.dialect.dropTombstones} {
 		if err := b.session.exec(b.ctx, drop, b.swept, to); err != nil {
 			return false, fmt.Errorf("removing compacted entries: %w", err)
@@ -33,10 +33,11 @@ func (b *batch) sweep() (more bool, err error) {
 type sweeper struct {
 	backend *backend
 	signal  chan struct{}
+	step    int64 // smaller after a failure: a transaction has its time, and large values take some
 }
 
 func newSweeper(b *backend) *sweeper {
-	s := &sweeper{backend: b, signal: make(chan struct{}, 1)}
+	s := &sweeper{backend: b, signal: make(chan struct{}, 1), step: b.data.dialect.sweepStep}
 	s.wake() // what the last process left
 	return s
 }
@@ -60,13 +61,15 @@ func (s *sweeper) run(ctx context.Context) {
 		}
 		for more := true; more && ctx.Err() == nil; {
 			err := s.backend.writer.do(ctx, "", 0, func(b *batch) (err error) {
-				more, err = b.sweep()
+				more, err = b.sweep(s.step)
 				return err
 			})
 			if err != nil && ctx.Err() == nil {
 				klog.ErrorS(err, "Removing compacted entries failed, trying again", "after", sweepRetry)
-				more = s.backend.writer.failure() == nil
+				more, s.step = s.backend.writer.failure() == nil, max(s.step/2, 1)
 				pause(ctx, sweepRetry)
+			} else {
+				s.step = min(2*s.step, s.backend.data.dialect.sweepStep)
 			}
 			pause(ctx, time.Millisecond) // let the writes that wait go first
 		}

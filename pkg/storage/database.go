@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // errReadOnly is the answer to a write where only reading was asked for.
@@ -19,6 +20,7 @@ type database struct {
 	readOnly bool
 	pool     *sql.DB // of the one writing connection
 	write    *session
+	born     time.Time // of write, in a shared database
 	read     *sql.DB
 
 	// Of a file.
@@ -38,14 +40,15 @@ func openDatabase(ctx context.Context, source dataSource, open opener) (*databas
 
 // session is the writing connection, a new one when the last was lost.
 func (d *database) session(ctx context.Context) (*session, error) {
-	if d.write != nil {
+	if d.write != nil && (!d.dialect.shared || time.Since(d.born) < connectionAge) {
 		return d.write, nil
 	}
+	d.drop() // no transaction is open: whoever asks is about to begin one
 	conn, err := d.pool.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
-	d.write = &session{conn: conn, dialect: d.dialect}
+	d.write, d.born = &session{conn: conn, dialect: d.dialect}, time.Now()
 	return d.write, nil
 }
 

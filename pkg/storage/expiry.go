@@ -29,9 +29,13 @@ func newExpirer(b *backend) *expirer {
 
 // wake tells of a new expiry. Whether it is the earliest, run finds out.
 func (x *expirer) wake(at int64) {
-	select {
-	case x.signal <- at:
-	default: // it is about to look anyway
+	for {
+		select {
+		case x.signal <- at:
+			return
+		case other := <-x.signal: // not heard yet: the earlier one is what matters
+			at = min(at, other)
+		}
 	}
 }
 

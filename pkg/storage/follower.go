@@ -121,23 +121,30 @@ func (f *follower) run(ctx context.Context) {
 func (f *follower) poll(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, pollLimit)
 	defer cancel()
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	seen := f.hub.seen()
-	h, err := f.reader.head(ctx, seen.revision)
+	h, err := f.reader.head(ctx, seen.revision) // not under the lock: a write that is committed waits for that
 	if err != nil {
 		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.hub.seen() != seen {
+		return nil // a write of this process was here meanwhile, and brought what was before it
 	}
 	if err := compare(seen, h); err != nil {
 		return err
 	}
 	f.gauge.note(h, time.Now())
 	err = f.catchUp(ctx, h.revision)
-	if errors.Is(err, errBehind) {
-		f.resetLocked(tip{h.revision, h.epoch, h.stamp}, err)
-		return nil
+	if !errors.Is(err, errBehind) {
+		return err
 	}
-	return err
+	now, headErr := f.reader.head(ctx, 0) // the one above may be as old as what was seen
+	if headErr != nil {
+		return headErr
+	}
+	f.resetLocked(tip{now.revision, now.epoch, now.stamp}, err)
+	return nil
 }
 
 // catchUp publishes what is in the log up to a revision that is committed. It is

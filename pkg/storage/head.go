@@ -142,6 +142,28 @@ func (s *session) lock(ctx context.Context, asked int64) (h head, err error) {
 	return h, nil
 }
 
+// wrote tells whether the entries of a transaction are in the log.
+func (s *session) wrote(ctx context.Context, b *batch) (bool, error) {
+	if len(b.events) == 0 {
+		return false, nil // nobody can tell
+	}
+	rows, err := s.query(ctx, `SELECT stamp FROM entries WHERE revision = ?`, b.revision)
+	if err != nil {
+		return false, fmt.Errorf("looking for what was committed: %w", err)
+	}
+	defer rows.Close() //nolint:errcheck // rows.Err was asked
+	var stamp int64
+	for rows.Next() {
+		if err := rows.Scan(&stamp); err != nil {
+			return false, fmt.Errorf("looking for what was committed: %w", err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return false, fmt.Errorf("looking for what was committed: %w", err)
+	}
+	return stamp == b.mark, nil
+}
+
 // setHead writes the row, inside a transaction that has its lock.
 func (s *session) setHead(ctx context.Context, h *head) error {
 	err := s.exec(ctx, `UPDATE head SET revision = ?, compacted = ?, swept = ?, epoch = ?, stamp = ? WHERE id = 1`,

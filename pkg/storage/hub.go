@@ -105,6 +105,23 @@ func (w *watcher) take() (events []*server.Event, upTo int64, err error) {
 	return events, w.hub.tip.revision, w.err
 }
 
+// takeAll takes from several watchers at one moment: up to the same revision. The
+// error is of one that has ended, which is woken to say so; the others' events are
+// given all the same.
+func (h *hub) takeAll(watchers []*watcher) (events [][]*server.Event, upTo int64, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, w := range watchers {
+		events = append(events, w.pending)
+		w.pending, w.bytes = nil, 0
+		if w.err != nil {
+			err = w.err
+			w.wake()
+		}
+	}
+	return events, h.tip.revision, err
+}
+
 // subscribe starts a watch of what is published from now on and comes after the
 // given revision, and says which revision was the newest published.
 func (h *hub) subscribe(keys keyRange, after int64) (*watcher, int64, error) {

@@ -24,7 +24,7 @@ const (
 	// dialLimit bounds a connection attempt, readStall how long an answer that has
 	// begun may stand still.
 	dialLimit = time.Second
-	readStall = 10 * time.Second
+	readStall = 4 * time.Second
 	// connectionAge lets connections find a database that moved, and passwords that
 	// were changed.
 	connectionAge = 5 * time.Minute
@@ -185,6 +185,11 @@ var useless = map[uint16]bool{
 	1290: true, // ER_OPTION_PREVENTS_STATEMENT: --read-only
 	1792: true, // ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
 	1836: true, // ER_READ_ONLY_MODE
+}
+
+// Errors by which a server says farewell to a connection: no answer to what was
+// asked, which was not heard. MySQL says so to one that has rested for too long.
+var farewell = map[uint16]bool{
 	1927: true, // ER_CONNECTION_KILLED
 	3169: true, // ER_SESSION_WAS_KILLED
 	4031: true, // ER_CLIENT_INTERACTION_TIMEOUT
@@ -197,7 +202,7 @@ func lostMySQL(err error) bool { return !answered(err) || uselessServer(err) }
 // answered tells an answer of the server from a failure on the way to it.
 func answered(err error) bool {
 	var answer *mysql.MySQLError
-	return errors.As(err, &answer)
+	return errors.As(err, &answer) && !farewell[answer.Number]
 }
 
 // uselessServer tells whether the server said that it takes no writes.

@@ -158,6 +158,49 @@ func TestAStalledCommitLosesNoEventAndLastsNoLongerThanPatience(t *testing.T) {
 	}
 }
 
+// MySQL ends a connection that rests, and says so to whoever uses it next.
+func TestAConnectionThatTheServerHasEndedIsMadeAnew(t *testing.T) {
+	s, p := behindProxy(t)
+	c := client(t, s)
+	for _, code := range []uint16{4031, 1927, 3169} {
+		p.Add(mysqlproxy.Rule{Match: mysqlproxy.OfKind("START"), Times: 1, Fault: mysqlproxy.Fail(mysqlproxy.Error{Code: code, State: "HY000", Message: "farewell"})})
+		if _, err := c.Put(t.Context(), "/r/a", fmt.Sprint(code)); err != nil {
+			t.Errorf("%d: %v", code, err)
+		}
+	}
+}
+
+// A lock that cannot be had is no write's own fault: each for itself would only
+// wait for it again, one after the other.
+func TestALockThatCannotBeHadFailsAllThatWaitAtOnce(t *testing.T) {
+	s, p := behindProxy(t)
+	rule := p.Add(mysqlproxy.Rule{Match: mysqlproxy.Contains("FOR UPDATE"), Fault: mysqlproxy.Fail(mysqlproxy.ErrLockWait)})
+	w := s.backend.writer
+	hold, held := make(chan struct{}), make(chan struct{})
+	rule.Remove()
+	go func() { _ = w.do(t.Context(), "", 0, func(*batch) error { close(held); <-hold; return nil }) }()
+	<-held
+	rule = p.Add(mysqlproxy.Rule{Match: mysqlproxy.Contains("FOR UPDATE"), Fault: mysqlproxy.Fail(mysqlproxy.ErrLockWait)})
+	const writes = 20
+	failed := make(chan error, writes)
+	for n := range writes {
+		go func() {
+			_, err := s.backend.Create(t.Context(), fmt.Sprint("/r/", n), nil, 0)
+			failed <- err
+		}()
+	}
+	time.Sleep(100 * time.Millisecond) // all are waiting
+	close(hold)
+	for range writes {
+		if err := <-failed; err == nil || !strings.Contains(err.Error(), mysqlproxy.ErrLockWait.Message) {
+			t.Errorf("a write without the lock: %v", err)
+		}
+	}
+	if n := rule.Fired(); n > writes/2 {
+		t.Errorf("%d writes that shared a transaction asked for the lock %d times", writes, n)
+	}
+}
+
 // A process that is frozen in the middle of a transaction holds the head's lock. The
 // server ends its transaction, or nobody could write any more.
 func TestAFrozenWriterDoesNotStopTheOthers(t *testing.T) {
@@ -313,6 +356,15 @@ func TestADatabaseThatIsAwayIsMissedQuicklyAndFoundAgainAtOnce(t *testing.T) {
 			for w := range 8 {
 				wait.Go(func() {
 					for n := 0; time.Now().Before(deadline); n++ {
+						if w == 0 && name != "it is read-only" {
+							began := time.Now()
+							if got, err := c.Get(t.Context(), "/r/a"); err == nil {
+								t.Errorf("a read was answered while the database was away: %v", got)
+							}
+							if took := time.Since(began); took > answerLimit {
+								t.Errorf("it took %s to say that nothing can be read", took)
+							}
+						}
 						writes.Add(1)
 						began := time.Now()
 						_, err := create(t.Context(), c, fmt.Sprintf("/r/away/%d/%d", w, n), "v")

@@ -17,7 +17,7 @@ func (s *Server) RaiseRevision(ctx context.Context, to int64) error {
 			return nil
 		}
 		b.epoch = newStamp()
-		b.revision = to - 2
+		b.revision = max(b.revision, to-2)
 		b.put(raiseKey, nil, 0, b.latest(raiseKey))
 		b.remove(b.latest(raiseKey))
 		b.compact(b.revision)

@@ -61,7 +61,14 @@ type snapshot struct {
 
 // look runs see on one snapshot. Everything that see reads, the revision and
 // what was compacted included, belongs together.
-func (r *reader) look(ctx context.Context, see func(*snapshot) error) error {
+func (r *reader) look(ctx context.Context, see func(*snapshot) error) (err error) {
+	parent := ctx
+	defer func() {
+		// A deadline of ours must not look like the client's, who would try again.
+		if parent.Err() == nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
+			err = fmt.Errorf("%w: %v", errSlow, err) //nolint:errorlint // for the reason above
+		}
+	}()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	seen := r.hub.seen() // before the snapshot, which then must hold it

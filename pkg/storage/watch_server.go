@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -177,29 +178,36 @@ func (s *watchStream) deliver(a *activeWatch) error {
 
 // progress tells that everything up to a revision was sent: on the whole
 // stream if it was asked for, else on each watch that wants to know now and
-// then. It first sends what is pending up to there.
+// then. What is pending is taken from all watches at one moment, and sent before the
+// report, and no later event can come in between: an API server takes a report
+// of a revision that lies behind events as the revision that its cache shows.
 func (s *watchStream) progress(asked bool) error {
-	revision := s.server.backend.hub.published()
 	s.mu.Lock()
-	watches := make([]*activeWatch, 0, len(s.watches))
-	for _, a := range s.watches {
-		watches = append(watches, a)
-	}
+	watches := slices.Collect(maps.Values(s.watches))
 	s.mu.Unlock()
-	for _, a := range watches {
-		if err := s.deliver(a); err != nil {
-			a.wake()
-			return nil //nolint:nilerr // follow meets the same error and ends the watch
+	watchers := make([]*watcher, 0, len(watches))
+	for _, a := range watches { // only here are several held at once
+		a.delivering.Lock()
+		defer a.delivering.Unlock()
+		watchers = append(watchers, a.watcher)
+	}
+	pending, upTo, err := s.server.backend.hub.takeAll(watchers)
+	for n, a := range watches {
+		if sendErr := s.sendEvents(a, pending[n], upTo); sendErr != nil {
+			return sendErr
 		}
 	}
+	if err != nil {
+		return nil //nolint:nilerr // follow meets the same error and ends that watch
+	}
 	if asked {
-		return s.send(revision, &etcdserverpb.WatchResponse{WatchId: noWatch})
+		return s.send(upTo, &etcdserverpb.WatchResponse{WatchId: noWatch})
 	}
 	for _, a := range watches {
 		if !a.request.ProgressNotify {
 			continue
 		}
-		if err := s.send(revision, &etcdserverpb.WatchResponse{WatchId: a.id}); err != nil {
+		if err := s.send(upTo, &etcdserverpb.WatchResponse{WatchId: a.id}); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -189,6 +190,69 @@ func TestProgressIsReportedAfterTheEventsBeforeIt(t *testing.T) {
 			}
 		}
 	})
+}
+
+// recordedStream keeps what is sent on a watch stream.
+type recordedStream struct {
+	etcdserverpb.Watch_WatchServer
+	mu   sync.Mutex
+	sent []*etcdserverpb.WatchResponse
+}
+
+func (r *recordedStream) Send(answer *etcdserverpb.WatchResponse) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sent = append(r.sent, answer)
+	return nil
+}
+
+// A report of progress that lies behind events which were sent already would make an
+// API server call what it knows by an older revision. Here the report is asked for
+// while an event is on its way.
+func TestProgressNeverLiesBehindEventsThatWereSent(t *testing.T) {
+	backend := serve(t, databaseIn(t.TempDir())).backend
+	recorded := &recordedStream{}
+	stream := &watchStream{server: &watchServer{backend: backend}, stream: recorded, watches: map[int64]*activeWatch{}}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer stream.wait.Wait()
+	defer cancel()
+	w, _, err := backend.hub.subscribe(keyRange{"/r/", "/r0"}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &activeWatch{watcher: w, id: 1, request: &etcdserverpb.WatchCreateRequest{}, cancel: cancel}
+	stream.watches[a.id] = a
+	stream.wait.Go(func() { stream.follow(ctx, a) })
+	for n := range 200 {
+		a.delivering.Lock()
+		asked := make(chan error)
+		go func() { asked <- stream.progress(true) }()
+		time.Sleep(time.Millisecond)
+		rev, _, err := backend.Put(ctx, "/r/a", fmt.Append(nil, n), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.delivering.Unlock()
+		if err := <-asked; err != nil {
+			t.Fatal(err)
+		}
+		recorded.mu.Lock()
+		var sent, reported int64
+		for _, answer := range recorded.sent {
+			for _, e := range answer.Events {
+				sent = e.Kv.ModRevision
+			}
+			if answer.WatchId == noWatch {
+				if reported = answer.Header.Revision; reported < sent {
+					t.Fatalf("progress to %d is told after the event of %d", reported, sent)
+				}
+			}
+		}
+		recorded.mu.Unlock()
+		if sent != rev || reported < rev {
+			t.Fatalf("progress to %d and events to %d, after %d was published", reported, sent, rev)
+		}
+	}
 }
 
 func TestASlowWatchEndsInsteadOfFillingTheMemory(t *testing.T) {

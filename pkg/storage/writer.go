@@ -287,6 +287,10 @@ func (w *writer) lock(ctx context.Context, asked int64) (*session, head, error) 
 		}
 		stale := w.data.lost(err) && !answered(err)
 		if err = w.abandon(ctx, err); again || !stale || ctx.Err() != nil {
+			var own *ownFault
+			if errors.As(err, &own) && w.data.dialect.shared {
+				err = own.error // a lock that cannot be had is no change's fault: trying each alone would only wait again
+			}
 			return nil, head{}, err
 		}
 	}
@@ -337,10 +341,18 @@ func (w *writer) settle(ctx context.Context, b *batch, cause error) (*batch, err
 	w.data.drop()
 	for {
 		s, h, err := w.lock(ctx, b.revision)
+		there := false
+		if err == nil {
+			// Asked anew: what the lock's own statement saw of the entries may be from
+			// before it had to wait.
+			if there, err = s.wrote(ctx, b); err != nil {
+				err = w.abandon(ctx, err)
+			}
+		}
 		switch {
-		case err == nil && len(b.events) > 0 && h.seen.Valid && h.seen.Int64 == b.mark && h.epoch == b.epoch:
+		case err == nil && there && h.epoch == b.epoch:
 			b.session = s
-			return b, w.abandon(ctx, nil) // it is there
+			return b, w.abandon(ctx, nil)
 		case err == nil:
 			_ = w.abandon(ctx, nil) // the next transaction begins by itself
 			return nil, fmt.Errorf("%w; nothing was written", cause)
