@@ -271,13 +271,13 @@ func (c *Controller) forget(name string) {
 func (c *Controller) write(ctx context.Context, cluster *corev1beta1.KubeFedCluster, r result, holder string) (reconcile.Result, error) {
 	metrics.Member(cluster.Name, stateOf(r))
 	beside := c.beside(ctx, cluster, r, holder)
-	next, changed := nextStatus(cluster.Status, r, metav1.Now(), beside...)
+	next, changed := nextStatus(cluster.Status.KubeFedClusterStatus, r, metav1.Now(), beside...)
 	if !changed {
 		return reconcile.Result{}, nil
 	}
 	old, version := cluster.Status.Conditions, cluster.Status.KubernetesVersion
 	was := find(old, common.ClusterReady)
-	cluster.Status = next
+	cluster.Status.KubeFedClusterStatus = next
 	switch err := c.client.Status().Update(ctx, cluster); {
 	case apierrors.IsNotFound(err):
 		return reconcile.Result{}, nil

@@ -79,7 +79,9 @@ func (c *Controller) keepCluster(ctx context.Context, unit *topologyv1alpha1.Uni
 		have = corev1beta1.KubeFedCluster{
 			ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, Labels: labels}, Spec: spec,
 			// The schema wants conditions; an object must not be refused because its member has not been asked yet.
-			Status: kubefedv1beta1.KubeFedClusterStatus{Conditions: []kubefedv1beta1.ClusterCondition{}},
+			Status: corev1beta1.KubeFedClusterStatus{
+				KubeFedClusterStatus: kubefedv1beta1.KubeFedClusterStatus{Conditions: []kubefedv1beta1.ClusterCondition{}},
+			},
 		}
 		if err := c.client.Create(ctx, &have); err != nil {
 			return err

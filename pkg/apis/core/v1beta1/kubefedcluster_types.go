@@ -29,6 +29,7 @@ const (
 // +kubebuilder:printcolumn:name=Ready,type=string,JSONPath=`.status.conditions[?(@.type=='Ready')].status`
 // +kubebuilder:printcolumn:name=Version,type=string,JSONPath=`.status.kubernetesVersion`
 // +kubebuilder:printcolumn:name=Endpoint,type=string,JSONPath=`.spec.apiEndpoint`,priority=1
+// +kubebuilder:printcolumn:name=Agents,type=integer,JSONPath=`.status.tunnel.agents`,priority=1
 // +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
 type KubeFedCluster struct {
 	metav1.TypeMeta   `json:",inline"`
@@ -36,7 +37,7 @@ type KubeFedCluster struct {
 
 	Spec KubeFedClusterSpec `json:"spec"`
 	// +optional
-	Status kubefedv1beta1.KubeFedClusterStatus `json:"status,omitempty"`
+	Status KubeFedClusterStatus `json:"status,omitempty"`
 }
 
 // KubeFedClusterSpec is KubeFed's, and who may use the member.
@@ -49,6 +50,39 @@ type KubeFedClusterSpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1024
 	Grants []TenantGrant `json:"grants,omitempty"`
+
+	// tunnel says that the member is reached through the tunnels that its agents hold open, and not directly:
+	// apiEndpoint is then the address as seen from the member. It excludes proxyURL.
+	// +optional
+	Tunnel *ClusterTunnel `json:"tunnel,omitempty"`
+}
+
+// ClusterTunnel is whose tunnels lead to a member.
+type ClusterTunnel struct {
+	// enrolment names the generation of agents that is admitted: it stands in their certificates. Another enrolment, or
+	// none, cuts off all agents of the former one. kubectl cellfed join --tunnel sets it, and kubectl cellfed revoke
+	// takes it away.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]{8,40}$`
+	Enrolment string `json:"enrolment,omitempty"`
+}
+
+// KubeFedClusterStatus is KubeFed's, and what is known of the member's tunnels.
+type KubeFedClusterStatus struct {
+	kubefedv1beta1.KubeFedClusterStatus `json:",inline"`
+
+	// tunnel is about the tunnels to the member, when spec.tunnel is set.
+	// +optional
+	Tunnel *ClusterTunnelStatus `json:"tunnel,omitempty"`
+}
+
+// ClusterTunnelStatus is what the server whose controllers are active sees of a member's tunnels.
+type ClusterTunnelStatus struct {
+	// agents is how many agents of the member are connected.
+	Agents int32 `json:"agents"`
+	// certificateExpirationTime is when the first of the certificates of the connected agents ends.
+	// +optional
+	CertificateExpirationTime *metav1.Time `json:"certificateExpirationTime,omitempty"`
 }
 
 // TenantGrant lets one tenant place units in some namespaces of a member.

@@ -1,0 +1,73 @@
+package identity
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+const (
+	// SignerName is the signer of agents' certificates.
+	SignerName = "cellfed.io/tunnel-agent"
+	// Organization is the only organization in an agent's certificate: the group that agents have at the API server.
+	Organization = "cellfed:tunnel-agents"
+
+	commonNamePrefix = "cellfed:tunnel-agent:"
+)
+
+// enrolment names are made by us; the form leaves out what would make a common name ambiguous.
+var enrolment = regexp.MustCompile(`^[a-z0-9]{8,40}$`)
+
+// Identity is who an agent is.
+type Identity struct {
+	// Cluster is the KubeFedCluster that it serves.
+	Cluster string
+	// Enrolment is the generation of agents that it belongs to.
+	Enrolment string
+}
+
+// CommonName is the identity as a certificate and the API server say it.
+func (i Identity) CommonName() string { return commonNamePrefix + i.Cluster + ":" + i.Enrolment }
+
+// String is the identity as a log says it.
+func (i Identity) String() string { return i.Cluster + "/" + i.Enrolment }
+
+// Parse reads a common name.
+func Parse(commonName string) (Identity, error) {
+	rest, ok := strings.CutPrefix(commonName, commonNamePrefix)
+	if !ok {
+		return Identity{}, fmt.Errorf("the common name %q is not of an agent: it does not begin with %q", commonName, commonNamePrefix)
+	}
+	cluster, generation, ok := strings.Cut(rest, ":")
+	if !ok {
+		return Identity{}, fmt.Errorf("the common name %q names no enrolment", commonName)
+	}
+	if problems := validation.IsDNS1123Subdomain(cluster); len(problems) > 0 {
+		return Identity{}, fmt.Errorf("the common name %q names no cluster: %s", commonName, problems[0])
+	}
+	if !enrolment.MatchString(generation) {
+		return Identity{}, fmt.Errorf("the common name %q names no enrolment: %q is not made of 8 to 40 letters a-z and digits", commonName, generation)
+	}
+	return Identity{Cluster: cluster, Enrolment: generation}, nil
+}
+
+// FromCertificate is who a verified certificate is of. It trusts no chain itself: that is the TLS server's part. A
+// certificate with any name besides its common name is refused, because the signer makes none.
+func FromCertificate(cert *x509.Certificate) (Identity, error) {
+	switch {
+	case cert == nil:
+		return Identity{}, errors.New("there is no certificate")
+	case !slices.Equal(cert.Subject.Organization, []string{Organization}):
+		return Identity{}, fmt.Errorf("the certificate's organization is not %q", Organization)
+	case len(cert.DNSNames)+len(cert.IPAddresses)+len(cert.URIs)+len(cert.EmailAddresses) > 0:
+		return Identity{}, errors.New("the certificate has alternative names, which an agent's has not")
+	case !slices.Contains(cert.ExtKeyUsage, x509.ExtKeyUsageClientAuth):
+		return Identity{}, errors.New("the certificate is not for client authentication")
+	}
+	return Parse(cert.Subject.CommonName)
+}
