@@ -3,6 +3,7 @@ package manager
 import (
 	"context"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -57,10 +58,19 @@ type Options struct {
 	MemoryPerMember int64
 	// Fence, if there is one, is asked before anything goes out to a member.
 	Fence func() error
+	// Tunnels are those that members' agents hold open to this process; nil = it serves none.
+	Tunnels Tunnels
 	// UserAgent is how this process names itself to members; "" = the default.
 	UserAgent string
 	// Settings are those of the process's own configuration. A KubeFedConfig may say otherwise while it runs.
 	Settings settings.Settings
+}
+
+// Tunnels reach members that dial out.
+type Tunnels interface {
+	membership.Tunnels
+	// Dial opens a connection to an address as seen from a member.
+	Dial(ctx context.Context, member, address string) (net.Conn, error)
 }
 
 // shutdownTimeout bounds the end of the controllers: a plane has to end within seconds, and a write that is cut off is
@@ -140,10 +150,18 @@ func assemble(ctx context.Context, cfg *rest.Config, opts Options) (ctrl.Manager
 		return nil, nil, err
 	}
 	a := &assembly{Manager: mgr, opts: opts, fleet: member.NewFleet(ctx, member.Options{
-		MemoryPerMember: opts.MemoryPerMember, Fence: opts.Fence, UserAgent: opts.UserAgent,
+		MemoryPerMember: opts.MemoryPerMember, Fence: opts.Fence, UserAgent: opts.UserAgent, Tunnel: opts.tunnel(),
 	})}
 	err = a.build(ctx, cfg)
 	return mgr, a.propagation, err
+}
+
+// tunnel dials members that are behind one.
+func (o Options) tunnel() member.TunnelFunc {
+	if o.Tunnels == nil {
+		return nil
+	}
+	return o.Tunnels.Dial
 }
 
 // index builds the indexes that controllers look things up by.

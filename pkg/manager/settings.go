@@ -30,7 +30,10 @@ func (a *assembly) loadSettings(ctx context.Context, onPlane dynamic.Interface) 
 // membership is how members are watched over at first.
 func (a *assembly) membership() membership.Options {
 	o, h := a.opts.Membership, a.live.Current().Health
-	o.Member.UserAgent = a.opts.UserAgent
+	o.Member.UserAgent, o.Member.Tunnel = a.opts.UserAgent, a.opts.tunnel()
+	if a.opts.Tunnels != nil {
+		o.Tunnels = a.opts.Tunnels
+	}
 	o.Period, o.Timeout, o.FailureThreshold, o.SuccessThreshold = h.Period, h.Timeout, h.FailureThreshold, h.SuccessThreshold
 	return o
 }

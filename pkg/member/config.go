@@ -48,6 +48,8 @@ type Config struct {
 	REST *rest.Config
 	// ProxyURL is the proxy to go through; nil = what the environment says.
 	ProxyURL *url.URL
+	// Tunnel says that the member is reached through its agents' tunnels: REST.Host is the address as seen from there.
+	Tunnel bool
 	// SkipSubjectName and SkipValidityPeriod leave out one check each of the member's certificate.
 	SkipSubjectName, SkipValidityPeriod bool
 }
@@ -69,7 +71,7 @@ func (c Config) fingerprint() [sha256.Size]byte {
 		r.Host, r.APIPath, r.Username, r.Password, r.BearerToken, r.BearerTokenFile,
 		r.Impersonate.UserName, r.Impersonate.UID, r.Impersonate.Groups, r.Impersonate.Extra,
 		r.Insecure, r.ServerName, r.CertData, r.KeyData, r.CAData, r.CertFile, r.KeyFile, r.CAFile, r.NextProtos,
-		proxy, c.SkipSubjectName, c.SkipValidityPeriod,
+		proxy, c.Tunnel, c.SkipSubjectName, c.SkipValidityPeriod,
 	} {
 		fmt.Fprintf(h, "%#v\x00", v)
 	}
@@ -77,6 +79,10 @@ func (c Config) fingerprint() [sha256.Size]byte {
 }
 
 func (c Config) proxy() func(*http.Request) (*url.URL, error) {
+	if c.Tunnel {
+		// What the environment says is of this machine's network, and not of the member's.
+		return func(*http.Request) (*url.URL, error) { return nil, nil }
+	}
 	if c.ProxyURL == nil {
 		return http.ProxyFromEnvironment
 	}
@@ -135,6 +141,9 @@ func ConfigFor(cluster *corev1beta1.KubeFedCluster, secret *corev1.Secret) (Conf
 		if config.ProxyURL, err = proxyURL("spec.proxyURL", spec.ProxyURL); err != nil {
 			return Config{}, err
 		}
+	}
+	if config.Tunnel = spec.Tunnel != nil; config.Tunnel && config.ProxyURL != nil {
+		return Config{}, malformed("spec.tunnel and a proxy URL exclude each other: remove spec.proxyURL, or proxy-url from the kubeconfig in the secret")
 	}
 	if err := disableValidations(&config, spec.DisabledTLSValidations); err != nil {
 		return Config{}, err

@@ -122,6 +122,9 @@ func TestConfigForReads(t *testing.T) {
 		"a proxy": {func(s *corev1beta1.KubeFedClusterSpec) { s.ProxyURL = "socks5://jump:1080" }, token, func(c member.Config) bool {
 			return c.ProxyURL.String() == "socks5://jump:1080"
 		}},
+		"a tunnel": {func(s *corev1beta1.KubeFedClusterSpec) { s.Tunnel = &corev1beta1.ClusterTunnel{} }, token, func(c member.Config) bool {
+			return c.Tunnel && c.ProxyURL == nil
+		}},
 		"a client certificate": {nil, secret("tls.crt", string(cert), "tls.key", string(key)), func(c member.Config) bool {
 			return string(c.REST.CertData) == string(cert) && string(c.REST.KeyData) == string(key) && c.REST.BearerToken == ""
 		}},
@@ -180,6 +183,9 @@ func TestConfigForRefuses(t *testing.T) {
 		"a CA bundle that holds no certificate":     {spec(func(s *corev1beta1.KubeFedClusterSpec) { s.CABundle = []byte("x") }), token, "spec.caBundle"},
 		"a proxy of another kind":                   {spec(func(s *corev1beta1.KubeFedClusterSpec) { s.ProxyURL = "ssh://x" }), token, `"ssh"`},
 		"a proxy that is no URL":                    {spec(func(s *corev1beta1.KubeFedClusterSpec) { s.ProxyURL = "http://u:" + secretWord + "@h:x" }), token, "spec.proxyURL"},
+		"a tunnel and a proxy": {spec(func(s *corev1beta1.KubeFedClusterSpec) {
+			s.ProxyURL, s.Tunnel = "http://p", &corev1beta1.ClusterTunnel{}
+		}), token, "exclude each other"},
 		"* beside others": {spec(func(s *corev1beta1.KubeFedClusterSpec) {
 			s.DisabledTLSValidations = []kubefedv1beta1.TLSValidation{"*", "SubjectName"}
 		}), token, "must be alone"},
@@ -296,6 +302,7 @@ func TestConfigurationsAreComparedByAllThatMattersToAConnection(t *testing.T) {
 		"the token":    config(base(), secret("token", "b")),
 		"the endpoint": config(cluster(func(s *corev1beta1.KubeFedClusterSpec) { s.APIEndpoint = "x" }), secret("token", "a")),
 		"the proxy":    config(cluster(func(s *corev1beta1.KubeFedClusterSpec) { s.ProxyURL = "http://p" }), secret("token", "a")),
+		"the tunnel":   config(cluster(func(s *corev1beta1.KubeFedClusterSpec) { s.Tunnel = &corev1beta1.ClusterTunnel{} }), secret("token", "a")),
 		"a TLS check": config(cluster(func(s *corev1beta1.KubeFedClusterSpec) {
 			s.DisabledTLSValidations = []kubefedv1beta1.TLSValidation{"SubjectName"}
 		}), secret("token", "a")),

@@ -37,7 +37,9 @@ func NewTransport(ctx context.Context, name string, config Config, opts Options)
 		return nil, fmt.Errorf("setting up TLS for member %s: %w", name, err)
 	}
 	dial := DialFunc((&net.Dialer{Timeout: opts.DialTimeout, KeepAlive: 15 * time.Second}).DialContext)
-	if opts.Dialer != nil {
+	if config.Tunnel {
+		dial = opts.throughTunnel(name)
+	} else if opts.Dialer != nil {
 		if own := opts.Dialer(name); own != nil {
 			dial = own
 		}

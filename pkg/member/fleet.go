@@ -38,6 +38,9 @@ type Options struct {
 	RetryMin, RetryMax time.Duration
 	// Dialer, if it returns a function for a member, opens that member's connections; nil = plain TCP.
 	Dialer func(member string) DialFunc
+	// Tunnel opens connections to members that are reached through their agents' tunnels, by the member's name; nil = the
+	// process has no tunnels, and such members cannot be reached.
+	Tunnel TunnelFunc
 	// Fence, if there is one, is asked at the last moment before anything goes out to a member; its error keeps it here.
 	Fence func() error
 }

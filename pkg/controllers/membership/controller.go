@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -44,6 +45,8 @@ type Options struct {
 	SuspicionPeriod, RecoveryPeriod time.Duration
 	// Member is how the prober's own connections are made.
 	Member member.Options
+	// Tunnels says what is known of members' tunnels; nil = the process has none.
+	Tunnels Tunnels
 	// InUse is asked before a member goes. Without it, members go when they are deleted.
 	InUse InUse
 }
@@ -101,6 +104,9 @@ func New(c client.Client, fleet *member.Fleet, recorder events.EventRecorder, op
 	opts = opts.withDefaults()
 	ctl.opts.Store(&opts)
 	fleet.OnSuspicion(ctl.suspect)
+	if opts.Tunnels != nil {
+		opts.Tunnels.Subscribe(fleet.Context(), ctl.tunnelChanged)
+	}
 	return ctl
 }
 
@@ -272,12 +278,13 @@ func (c *Controller) write(ctx context.Context, cluster *corev1beta1.KubeFedClus
 	metrics.Member(cluster.Name, stateOf(r))
 	beside := c.beside(ctx, cluster, r, holder)
 	next, changed := nextStatus(cluster.Status.KubeFedClusterStatus, r, metav1.Now(), beside...)
-	if !changed {
+	tunnel := c.tunnelOf(cluster)
+	if !changed && equality.Semantic.DeepEqual(tunnel, cluster.Status.Tunnel) {
 		return reconcile.Result{}, nil
 	}
 	old, version := cluster.Status.Conditions, cluster.Status.KubernetesVersion
 	was := find(old, common.ClusterReady)
-	cluster.Status.KubeFedClusterStatus = next
+	cluster.Status = corev1beta1.KubeFedClusterStatus{KubeFedClusterStatus: next, Tunnel: tunnel}
 	switch err := c.client.Status().Update(ctx, cluster); {
 	case apierrors.IsNotFound(err):
 		return reconcile.Result{}, nil

@@ -35,7 +35,10 @@ type plane struct {
 	writes atomic.Int64
 }
 
-func newPlane(t *testing.T) *plane {
+func newPlane(t *testing.T) *plane { return newPlaneWith(t, nil, nil) }
+
+// newPlaneWith is a plane that serves tunnels.
+func newPlaneWith(t *testing.T, tunnels Tunnels, dial member.TunnelFunc) *plane {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, corev1beta1.AddToScheme} {
 		if err := add(scheme); err != nil {
@@ -52,10 +55,11 @@ func newPlane(t *testing.T) *plane {
 		}).Build()
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
-	p.fleet = member.NewFleet(ctx, member.Options{})
+	p.fleet = member.NewFleet(ctx, member.Options{Tunnel: dial})
 	p.ctl = New(p.Client, p.fleet, p.events, Options{
 		Period: 200 * time.Millisecond, Timeout: 5 * time.Second, // a busy machine is no sick member
 		SuspicionPeriod: 10 * time.Millisecond, RecoveryPeriod: 20 * time.Millisecond,
+		Tunnels: tunnels, Member: member.Options{Tunnel: dial},
 	})
 	go func() {
 		for {
