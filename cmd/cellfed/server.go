@@ -27,6 +27,8 @@ type serverFlags struct {
 	dataDir     string
 	bindAddress string
 	securePort  int32
+	tunnelPort  int32
+	tunnelAt    string
 	storage     string
 	controllers []string
 	gates       map[string]bool
@@ -62,6 +64,8 @@ func (f *serverFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.dataDir, "data-dir", "", "directory for keys, database and admin.kubeconfig; made when missing")
 	fs.StringVar(&f.bindAddress, "bind-address", configv1alpha1.DefaultBindAddress, "IP address to serve on")
 	fs.Int32Var(&f.securePort, "secure-port", configv1alpha1.DefaultSecurePort, "port to serve on; 0 takes a free one, which admin.kubeconfig tells")
+	fs.Int32Var(&f.tunnelPort, "tunnel-port", configv1alpha1.DefaultTunnelPort, "port for the tunnels of members behind firewalls; 0 takes a free one, -1 serves none; unless it is given, a free one is taken where another process has 8132")
+	fs.StringVar(&f.tunnelAt, "tunnel-address", "", "HOST:PORT at which agents of members reach this server's tunnels (default: from the bind address)")
 	fs.StringVar(&f.storage, "storage", "", "database as a URL, like sqlite:///var/lib/cellfed/state.db (default: SQLite in the data directory)")
 	fs.BoolVar(&f.replaceKeys, "replace-keys", false, "once, when the plane's keys are lost: serve with this data directory's, and refuse servers and tokens of the former ones")
 	fs.StringSliceVar(&f.controllers, "controllers", []string{configv1alpha1.AllComponents},
@@ -85,11 +89,13 @@ func (f *serverFlags) configuration(fs *pflag.FlagSet) (*configv1alpha1.CellFedC
 	}
 	configv1alpha1.SetDefaults(c)
 	for name, set := range map[string]func(){
-		"data-dir":     func() { c.DataDir = f.dataDir },
-		"bind-address": func() { c.BindAddress = f.bindAddress },
-		"secure-port":  func() { c.SecurePort = &f.securePort },
-		"storage":      func() { c.Storage = f.storage },
-		"controllers":  func() { c.Components = f.controllers },
+		"data-dir":       func() { c.DataDir = f.dataDir },
+		"bind-address":   func() { c.BindAddress = f.bindAddress },
+		"secure-port":    func() { c.SecurePort = &f.securePort },
+		"tunnel-port":    func() { c.Tunnel.Port = &f.tunnelPort },
+		"tunnel-address": func() { c.Tunnel.Address = f.tunnelAt },
+		"storage":        func() { c.Storage = f.storage },
+		"controllers":    func() { c.Components = f.controllers },
 		"feature-gates": func() {
 			gates := maps.Clone(f.gates)
 			for name, on := range c.FeatureGates {

@@ -121,6 +121,8 @@ type planeInput struct {
 	endpoint, proxyURL          string
 	caBundle, token, tokenCA    []byte
 	labels                      map[string]string
+	// enrolment names the member's agents; "" = the member is reached without a tunnel.
+	enrolment string
 }
 
 // planeArtefacts are the objects that join makes on the plane, in order.
@@ -130,7 +132,10 @@ func planeArtefacts(in planeInput) ([]artefact, error) {
 		return nil, err
 	}
 	name := accountName(in.member)
-	data := map[string][]byte{corev1beta1.SecretTokenKey: in.token}
+	data := map[string][]byte{}
+	if len(in.token) > 0 || in.enrolment == "" { // an agent that hands the token over must not have it taken away
+		data[corev1beta1.SecretTokenKey] = in.token
+	}
 	if len(in.tokenCA) > 0 {
 		data[corev1.ServiceAccountRootCAKey] = in.tokenCA
 	}
@@ -151,6 +156,9 @@ func planeArtefacts(in planeInput) ([]artefact, error) {
 			SecretRef:   kubefedv1beta1.LocalSecretReference{Name: name},
 			ProxyURL:    in.proxyURL,
 		}},
+	}
+	if in.enrolment != "" {
+		kfc.Spec.Tunnel = &corev1beta1.ClusterTunnel{Enrolment: in.enrolment}
 	}
 	if in.memberUID != "" {
 		kfc.Annotations = map[string]string{wellknown.ClusterIDAnnotation: in.memberUID}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -27,10 +28,13 @@ import (
 
 var (
 	namespaces          = corev1.SchemeGroupVersion.WithResource("namespaces")
+	configMaps          = corev1.SchemeGroupVersion.WithResource("configmaps")
 	secrets             = corev1.SchemeGroupVersion.WithResource("secrets")
 	serviceAccounts     = corev1.SchemeGroupVersion.WithResource("serviceaccounts")
 	clusterRoles        = rbacv1.SchemeGroupVersion.WithResource("clusterroles")
 	clusterRoleBindings = rbacv1.SchemeGroupVersion.WithResource("clusterrolebindings")
+	roles               = rbacv1.SchemeGroupVersion.WithResource("roles")
+	deployments         = appsv1.SchemeGroupVersion.WithResource("deployments")
 	roleBindings        = rbacv1.SchemeGroupVersion.WithResource("rolebindings")
 
 	kubeFedClusters      = corev1beta1.GroupVersion.WithResource("kubefedclusters")

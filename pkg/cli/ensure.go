@@ -99,9 +99,28 @@ func merge(current, wanted *unstructured.Unstructured) {
 				spec = map[string]any{}
 			}
 			maps.Copy(spec, value.(map[string]any))
+			if wanted.GetKind() == "KubeFedCluster" {
+				leaveFormerWay(spec, value.(map[string]any))
+			}
 			current.Object["spec"] = spec
 		default:
 			current.Object[field] = value
+		}
+	}
+}
+
+// leaveFormerWay takes away what belongs to another way of reaching a member than the wanted one.
+func leaveFormerWay(spec, wanted map[string]any) {
+	_, was := spec["tunnel"]
+	_, is := wanted["tunnel"]
+	if !is {
+		delete(spec, "tunnel")
+	}
+	if is || was {
+		for _, field := range []string{"proxyURL", "caBundle", "disabledTLSValidations"} {
+			if _, said := wanted[field]; !said {
+				delete(spec, field)
+			}
 		}
 	}
 }

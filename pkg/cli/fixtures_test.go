@@ -57,6 +57,7 @@ func newCluster(uid string, objs ...runtime.Object) (*cluster, *dynamicfake.Fake
 	fake := dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{
 		namespaces: "NamespaceList", secrets: "SecretList", serviceAccounts: "ServiceAccountList",
 		clusterRoles: "ClusterRoleList", clusterRoleBindings: "ClusterRoleBindingList", roleBindings: "RoleBindingList",
+		roles: "RoleList", deployments: "DeploymentList",
 		kubeFedClusters: "KubeFedClusterList", federatedTypeConfigs: "FederatedTypeConfigList", units: "UnitList",
 		abandonments:         "AbandonmentList",
 		revisions:            "RevisionList",

@@ -33,6 +33,14 @@ On the plane, join makes a Secret NAME-cellfed with the token and the
 KubeFedCluster NAME, both in kube-federation-system, and waits until the plane
 says that the member is ready.
 
+With --tunnel, the plane does not reach the member: an agent in the member keeps
+a tunnel open to the plane, and the plane reaches the member through it. Join
+then also makes a token on the plane, which one agent can change for a
+certificate of this member and no other. Without a kubeconfig of the member,
+join prints all that the member needs, as YAML to be applied there; the agent
+hands the service account's token over. --member-endpoint is then the member's
+API server as seen from the agent.
+
 Joining again brings everything to what it should be. Refused are a NAME that is
 no DNS label, the plane as its own member, a member that is joined under another
 name, and another cluster under a name that is taken.
@@ -48,6 +56,13 @@ const joinExample = `  # The kubeconfig's current context is the member
   # With a role of your own
   kubectl cellfed join hz-1 --member-kubeconfig hz-1.kubeconfig --member-role bank-propagation
 
+  # A member behind a firewall: what the member needs is printed, and applied there
+  kubectl cellfed join hz-1 --tunnel > hz-1.yaml
+  kubectl --context hz-1-admin apply -f hz-1.yaml
+
+  # The same, applied at once, for somebody who can reach both
+  kubectl cellfed join hz-1 --tunnel --member-context hz-1-admin
+
   # See what would be made, without asking anybody
   kubectl cellfed join hz-1 --member-kubeconfig hz-1.kubeconfig --dry-run=client -o yaml`
 
@@ -62,17 +77,18 @@ type joinOptions struct {
 	dryRun           string
 	output           string
 	wait             time.Duration
+	tunnel           tunnelOptions
 
-	out, progress io.Writer
+	out, errOut, progress io.Writer
 
 	access        *memberAccess
 	plane, member *cluster
 }
 
 func newJoinCommand(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOStreams) *cobra.Command {
-	o := &joinOptions{wait: 30 * time.Second, dryRun: "none", out: streams.Out, progress: streams.Out}
+	o := &joinOptions{wait: 30 * time.Second, dryRun: "none", out: streams.Out, errOut: streams.ErrOut, progress: streams.Out}
 	cmd := &cobra.Command{
-		Use:     "join NAME (--member-kubeconfig FILE | --member-context CONTEXT)",
+		Use:     "join NAME (--member-kubeconfig FILE | --member-context CONTEXT | --tunnel)",
 		Short:   "Make a cluster a member of the plane",
 		Long:    joinHelp,
 		Example: joinExample,
@@ -86,19 +102,29 @@ func newJoinCommand(flags *genericclioptions.ConfigFlags, streams genericiooptio
 				return err
 			}
 			var err error
-			if o.access, err = loadMember(o.memberKubeconfig, o.memberContext); err != nil {
-				return err
+			if o.reachesMember() {
+				if o.access, err = loadMember(o.memberKubeconfig, o.memberContext); err != nil {
+					return err
+				}
 			}
 			if o.dryRun == "client" {
 				return o.show()
 			}
-			if o.member, err = clientsFor(o.access.config); err != nil {
-				return fmt.Errorf("connecting to the member: %w", err)
+			if o.access != nil {
+				if o.member, err = clientsFor(o.access.config); err != nil {
+					return fmt.Errorf("connecting to the member: %w", err)
+				}
 			}
 			if o.plane, err = planeClients(flags); err != nil {
 				return err
 			}
-			return o.run(cmd.Context())
+			if !o.tunnel.on {
+				return o.run(cmd.Context())
+			}
+			if o.tunnel.plane, err = flags.ToRESTConfig(); err != nil {
+				return fmt.Errorf("reading how to reach the plane: %w", err)
+			}
+			return o.runTunnel(cmd.Context())
 		},
 	}
 	f := cmd.Flags()
@@ -109,16 +135,24 @@ func newJoinCommand(flags *genericclioptions.ConfigFlags, streams genericiooptio
 	f.StringToStringVar(&o.labels, "label", nil, "Label of the KubeFedCluster, KEY=VALUE; may be repeated")
 	f.StringVar(&o.dryRun, "dry-run", o.dryRun, "none, or client: print what would be made and ask nobody")
 	f.DurationVar(&o.wait, "wait", o.wait, "How long to wait for the member's token, and then for Ready=True; 0 = do not wait for Ready")
+	o.tunnel.addFlags(f)
 	addOutputFlag(cmd, &o.output, outputJSON, outputYAML)
 	return cmd
 }
+
+// reachesMember tells whether join was told how to speak to the member itself.
+func (o *joinOptions) reachesMember() bool { return o.memberKubeconfig != "" || o.memberContext != "" }
 
 func (o *joinOptions) validate() error {
 	if faults := validation.IsDNS1123Label(o.name); len(faults) > 0 {
 		return usagef("a member's name is a DNS label, and %q is none: %s", o.name, strings.Join(faults, "; "))
 	}
-	if o.memberKubeconfig == "" && o.memberContext == "" {
-		return usagef("where is the member? Give --member-kubeconfig, or --member-context for one in kubectl's own configuration")
+	if !o.reachesMember() && !o.tunnel.on {
+		return usagef("where is the member? Give --member-kubeconfig, or --member-context for one in kubectl's own configuration; " +
+			"--tunnel is for one that cannot be reached")
+	}
+	if err := o.validateTunnel(); err != nil {
+		return err
 	}
 	if o.dryRun != "none" && o.dryRun != "client" {
 		return usagef("--dry-run=%s: want none or client", o.dryRun)
@@ -140,6 +174,9 @@ func (o *joinOptions) validate() error {
 
 // planeInput is what the member's kubeconfig and flags say for the plane.
 func (o *joinOptions) planeInput() (planeInput, error) {
+	if o.tunnel.on {
+		return o.tunnelInput(), nil
+	}
 	in := planeInput{member: o.name, endpoint: o.endpoint, labels: o.labels, proxyURL: o.access.cluster.ProxyURL}
 	if in.endpoint == "" {
 		url, _, err := rest.DefaultServerUrlFor(o.access.config)
@@ -268,6 +305,9 @@ func (o *joinOptions) identify(ctx context.Context, in *planeInput) error {
 	if in.planeUID, err = identity(ctx, o.plane); err != nil {
 		return fmt.Errorf("asking the plane who it is: %w", err)
 	}
+	if o.member == nil {
+		return nil // the plane will ask it
+	}
 	if in.memberUID, err = identity(ctx, o.member); err != nil {
 		return fmt.Errorf("asking the member who it is: %w", err)
 	}
@@ -283,7 +323,7 @@ func (o *joinOptions) identify(ctx context.Context, in *planeInput) error {
 		switch {
 		case k.Name == o.name && uid != "" && uid != in.memberUID:
 			return fmt.Errorf("the name %s is taken by another cluster (%s): unjoin that one first, or join under another name", k.Name, k.Spec.APIEndpoint)
-		case k.Name != o.name && (uid == in.memberUID || uid == "" && k.Spec.APIEndpoint == in.endpoint):
+		case k.Name != o.name && (uid == in.memberUID || uid == "" && !o.tunnel.on && k.Spec.APIEndpoint == in.endpoint):
 			return fmt.Errorf("this cluster is a member already, as %s: one member has one name", k.Name)
 		}
 	}

@@ -281,6 +281,11 @@ func TestJoinRefusesWrongUsage(t *testing.T) {
 		"a label that is none":                   func(o *joinOptions) { o.labels = map[string]string{"a b": "c"} },
 		"a label that the plane keeps for units": func(o *joinOptions) { o.labels = map[string]string{"topology.cellfed.io/type": "cell"} },
 		"a negative patience":                    func(o *joinOptions) { o.wait = -1 },
+		"a tunnel server without a tunnel":       func(o *joinOptions) { o.tunnel.servers = []string{"p:1"} },
+		"a tunnel server without a port":         tunnelled(func(o *joinOptions) { o.tunnel.servers = []string{"plane"} }),
+		"a token that is good for ever":          tunnelled(func(o *joinOptions) { o.tunnel.tokenTTL = 1000 * time.Hour }),
+		"a member in the clear":                  tunnelled(func(o *joinOptions) { o.endpoint = "http://member" }),
+		"a dry run of a tunnel":                  tunnelled(func(o *joinOptions) { o.dryRun = "client" }),
 	}
 	for name, change := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -293,6 +298,13 @@ func TestJoinRefusesWrongUsage(t *testing.T) {
 				t.Error("it was accepted")
 			}
 		})
+	}
+}
+
+func tunnelled(change func(*joinOptions)) func(*joinOptions) {
+	return func(o *joinOptions) {
+		o.tunnel.on, o.tunnel.tokenTTL = true, time.Hour
+		change(o)
 	}
 }
 

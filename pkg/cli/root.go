@@ -91,7 +91,7 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	root.SetErr(streams.ErrOut)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	plane.AddFlags(root.PersistentFlags())
-	root.AddCommand(newJoinCommand(plane, streams), newUnjoinCommand(plane, streams), newStatusCommand(plane, streams),
+	root.AddCommand(newJoinCommand(plane, streams), newUnjoinCommand(plane, streams), newRevokeCommand(plane, streams), newStatusCommand(plane, streams),
 		newHistoryCommand(plane, streams), newRollbackCommand(plane, streams), newAbandonCommand(plane, streams), newVersionCommand(streams))
 	return root
 }

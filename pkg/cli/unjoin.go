@@ -259,7 +259,14 @@ func (o *unjoinOptions) cleanPlane(ctx context.Context, kfc *corev1beta1.KubeFed
 			return deleted, fmt.Errorf("waiting for KubeFedCluster %s to go: %w", o.name, err)
 		}
 	}
-	n, err := o.deleteMarked(ctx, "plane", o.plane, secrets, "", true)
+	err := deleteEnrolment(ctx, o.plane, o.name, func(what string) {
+		deleted++
+		o.say("plane: %s deleted", what)
+	})
+	if err != nil {
+		return deleted, err
+	}
+	n, err := o.deleteMarked(ctx, "plane", o.plane, secrets, accountName(o.name), "", true)
 	if err == nil && kfc != nil && n == 0 && kfc.Spec.SecretRef.Name != "" {
 		o.say("plane: %s left alone: join did not make it", artefactName(secrets, kfc.Spec.SecretRef.Name))
 	}
@@ -267,8 +274,8 @@ func (o *unjoinOptions) cleanPlane(ctx context.Context, kfc *corev1beta1.KubeFed
 }
 
 // deleteMarked deletes an object of the join's name when it carries the join's marks, and tells whether it did.
-func (o *unjoinOptions) deleteMarked(ctx context.Context, where string, c *cluster, gvr schema.GroupVersionResource, planeUID string, namespaced bool) (int, error) {
-	namespace, name := "", accountName(o.name)
+func (o *unjoinOptions) deleteMarked(ctx context.Context, where string, c *cluster, gvr schema.GroupVersionResource, name, planeUID string, namespaced bool) (int, error) {
+	namespace := ""
 	if namespaced {
 		namespace = wellknown.FederationNamespace
 	}

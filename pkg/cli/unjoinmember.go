@@ -21,11 +21,18 @@ func (o *unjoinOptions) cleanMember(ctx context.Context, planeUID string) (int, 
 	if err != nil {
 		return deleted, err
 	}
+	account, agent := accountName(o.name), agentName(o.name)
 	for _, what := range []struct {
 		gvr        schema.GroupVersionResource
+		name       string
 		namespaced bool
-	}{{clusterRoleBindings, false}, {secrets, true}, {serviceAccounts, true}} {
-		n, err := o.deleteMarked(ctx, "member", o.member, what.gvr, planeUID, what.namespaced)
+	}{
+		{clusterRoleBindings, account, false},
+		{deployments, agent, true}, {roleBindings, agent, true}, {roles, agent, true}, {serviceAccounts, agent, true},
+		{secrets, agent, true}, {secrets, agentStateName(o.name), true},
+		{secrets, account, true}, {serviceAccounts, account, true},
+	} {
+		n, err := o.deleteMarked(ctx, "member", o.member, what.gvr, what.name, planeUID, what.namespaced)
 		if err != nil {
 			return deleted, err
 		}

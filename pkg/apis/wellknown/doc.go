@@ -51,6 +51,10 @@ const (
 	// member was given up.
 	ClusterFinalizer = "cellfed.io/member"
 
+	// TunnelServersConfigMap in FederationNamespace tells where the plane's servers serve tunnels: HOST:PORT by the name of
+	// the server.
+	TunnelServersConfigMap = "cellfed-tunnel-servers"
+
 	// TopologyTypeLabel, TopologyNamespaceLabel and TopologyUnitLabel stand on the KubeFedClusters of units.
 	TopologyTypeLabel      = "topology.cellfed.io/type"
 	TopologyNamespaceLabel = "topology.cellfed.io/namespace"

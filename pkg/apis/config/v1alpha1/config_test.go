@@ -84,6 +84,8 @@ func TestAValueIsRefusedAtItsPathWhen(t *testing.T) {
 		"the address is a name":               {"bindAddress: localhost", "bindAddress: Invalid value"},
 		"the port is too high":                {"securePort: 65536", "securePort: Invalid value"},
 		"the port is negative":                {"securePort: -1", "securePort: Invalid value"},
+		"the tunnels' port is too high":       {"tunnel: {port: 65536}", "tunnel.port: Invalid value"},
+		"the tunnels' address has no port":    {"tunnel: {address: plane.example.org}", "tunnel.address: Invalid value"},
 		"the storage is a bare path":          {"storage: /d/x.db", "storage: Invalid value"},
 		"a topology type is cluster":          {"topologyTypes: [cell, cluster]", "topologyTypes[1]: Forbidden"},
 		"a topology type is no DNS label":     {"topologyTypes: [Cell]", "topologyTypes[0]: Invalid value"},

@@ -11,8 +11,10 @@ import (
 
 // What is assumed when nothing is said.
 const (
-	DefaultBindAddress      = "127.0.0.1"
-	DefaultSecurePort       = 6443
+	DefaultBindAddress = "127.0.0.1"
+	DefaultSecurePort  = 6443
+	// DefaultTunnelPort is konnectivity's.
+	DefaultTunnelPort       = 8132
 	DefaultTopologyType     = "cell"
 	AllComponents           = "*"
 	DefaultConcurrency      = 16

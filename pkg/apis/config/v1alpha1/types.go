@@ -50,6 +50,9 @@ type CellFedConfiguration struct {
 	// ClusterHealthCheck tunes how members are watched over.
 	ClusterHealthCheck ClusterHealthCheckConfiguration `json:"clusterHealthCheck,omitempty"`
 
+	// Tunnel says where agents of members behind firewalls connect to.
+	Tunnel TunnelConfiguration `json:"tunnel,omitempty"`
+
 	// LeaderElection tunes which one of several servers runs the controllers.
 	LeaderElection LeaderElectionConfiguration `json:"leaderElection,omitempty"`
 
@@ -104,6 +107,17 @@ type KMSConfiguration struct {
 	Endpoint string `json:"endpoint"`
 	// Timeout is how long one call to the plugin may take. Default: 3s.
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
+}
+
+// TunnelConfiguration says where agents of members behind firewalls connect to. It
+// is served on BindAddress, with the certificate of the API.
+type TunnelConfiguration struct {
+	// Port is the port to serve on; 0 takes a free one, and -1 serves no tunnels.
+	// Default: 8132, or a free one where another process has it.
+	Port *int32 `json:"port,omitempty"`
+	// Address is where agents reach this server, as HOST:PORT; join tells it to
+	// them. Default: the bind address, or this machine's name, and the port.
+	Address string `json:"address,omitempty"`
 }
 
 // LeaderElectionConfiguration tunes which one of several servers on one database

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -34,6 +35,7 @@ func Validate(c *CellFedConfiguration, known []string) field.ErrorList {
 	if net.ParseIP(c.BindAddress) == nil {
 		errs = append(errs, field.Invalid(field.NewPath("bindAddress"), c.BindAddress, "must be an IP address"))
 	}
+	errs = append(errs, validateTunnel(&c.Tunnel, field.NewPath("tunnel"))...)
 	if p := *c.SecurePort; p < 0 || p > 65535 {
 		errs = append(errs, field.Invalid(field.NewPath("securePort"), p, "must be between 0 and 65535"))
 	}
@@ -202,4 +204,19 @@ func (c *CellFedConfiguration) Enabled(name string) bool {
 		}
 	}
 	return all
+}
+
+func validateTunnel(t *TunnelConfiguration, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if t.Port != nil && (*t.Port < -1 || *t.Port > 65535) {
+		errs = append(errs, field.Invalid(path.Child("port"), *t.Port, "must be between 0 and 65535, or -1 to serve no tunnels"))
+	}
+	if t.Address == "" {
+		return errs
+	}
+	host, port, err := net.SplitHostPort(t.Address)
+	if n, portErr := strconv.Atoi(port); err != nil || host == "" || portErr != nil || n < 1 || n > 65535 {
+		errs = append(errs, field.Invalid(path.Child("address"), t.Address, "must be HOST:PORT"))
+	}
+	return errs
 }
