@@ -1,0 +1,313 @@
+package hub
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	wirepb "sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
+)
+
+const (
+	// chunk is the most that one packet carries to an agent.
+	chunk = 32 << 10
+	// A connection may hold back keep bytes at any time, and more, up to keepMost, as long as all of its stream together
+	// hold less than keepAll.
+	keep     = 256 << 10
+	keepMost = 4 << 20
+	keepAll  = 64 << 20
+)
+
+// conn is a connection through a tunnel.
+type conn struct {
+	stream  *stream
+	id      int64 // set before anybody else knows the connection
+	address string
+
+	readable, room chan struct{} // one token each: look again
+	closed         chan struct{}
+	closing        sync.Once
+	reads, writes  deadline
+
+	mu     sync.Mutex
+	chunks [][]byte
+	held   int
+	why    error // what a read gives after the chunks
+}
+
+func newConn(s *stream, address string) *conn {
+	c := &conn{stream: s, address: address, readable: make(chan struct{}, 1), room: make(chan struct{}, 1), closed: make(chan struct{})}
+	c.reads.init()
+	c.writes.init()
+	return c
+}
+
+func wake(token chan struct{}) {
+	select {
+	case token <- struct{}{}:
+	default:
+	}
+}
+
+// deliver gives the reader what the agent sent. It is called by the stream's receiver, which everybody on the stream waits
+// for: so it waits for the reader as long as the lane allows, and then ends the connection.
+func (c *conn) deliver(data []byte) {
+	if len(data) == 0 {
+		return
+	}
+	var patience <-chan time.Time
+	for !c.put(data) {
+		if patience == nil {
+			t := time.NewTimer(c.stream.hub.opts.stall(c.stream.lane))
+			defer t.Stop()
+			patience = t.C
+		}
+		select {
+		case <-c.room:
+		case <-c.closed:
+			return
+		case <-c.stream.over:
+			return
+		case <-patience:
+			c.stream.hub.metrics.stalled.WithLabelValues(c.stream.lane.String()).Inc()
+			c.abandon(errStalled)
+			return
+		}
+	}
+}
+
+// put keeps data for the reader, if there is room.
+func (c *conn) put(data []byte) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.why != nil {
+		return true // nobody will read it
+	}
+	if c.held >= keepMost || c.held >= keep && c.stream.held.Load() >= keepAll {
+		return false
+	}
+	c.chunks = append(c.chunks, data)
+	c.held += len(data)
+	c.stream.held.Add(int64(len(data)))
+	wake(c.readable)
+	return true
+}
+
+// abandon ends the connection from here, without what waits.
+func (c *conn) abandon(why error) {
+	c.mu.Lock()
+	c.stream.held.Add(-int64(c.held))
+	c.chunks, c.held, c.why = nil, 0, why
+	c.mu.Unlock()
+	c.stream.drop(c.id)
+	c.stream.sendLater(closeRequest(c.id))
+	c.shut()
+}
+
+// fail ends the connection from the other side: what has come can still be read.
+func (c *conn) fail(why error) {
+	c.mu.Lock()
+	if c.why == nil {
+		c.why = why
+	}
+	c.mu.Unlock()
+	c.shut()
+}
+
+func (c *conn) shut() {
+	c.closing.Do(func() { close(c.closed) })
+	wake(c.readable)
+}
+
+// Read implements net.Conn.
+func (c *conn) Read(b []byte) (int, error) {
+	for {
+		if expired(c.reads.wait()) {
+			return 0, os.ErrDeadlineExceeded
+		}
+		n, err, got := c.get(b)
+		if got {
+			return n, err
+		}
+		select {
+		case <-c.readable:
+		case <-c.closed:
+		case <-c.reads.wait():
+		}
+	}
+}
+
+// get reads what is there; false = nothing yet.
+func (c *conn) get(b []byte) (n int, err error, got bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.chunks) == 0 {
+		return 0, c.why, c.why != nil || len(b) == 0
+	}
+	for n < len(b) && len(c.chunks) > 0 {
+		m := copy(b[n:], c.chunks[0])
+		n += m
+		if c.chunks[0] = c.chunks[0][m:]; len(c.chunks[0]) == 0 {
+			c.chunks[0] = nil
+			c.chunks = c.chunks[1:]
+		}
+	}
+	if len(c.chunks) == 0 {
+		c.chunks = nil
+	} else {
+		wake(c.readable) // another reader may wait
+	}
+	c.held -= n
+	c.stream.held.Add(-int64(n))
+	wake(c.room)
+	return n, nil, true
+}
+
+// Write implements net.Conn.
+func (c *conn) Write(b []byte) (int, error) {
+	written := 0
+	for len(b) > 0 {
+		if expired(c.writes.wait()) {
+			return written, os.ErrDeadlineExceeded
+		}
+		part := b[:min(len(b), chunk)]
+		select {
+		case <-c.closed:
+			return written, c.writeError()
+		default:
+		}
+		err := c.stream.send(c.writes.wait(), &wirepb.Packet{Type: wirepb.PacketType_DATA, Payload: &wirepb.Packet_Data{
+			// gRPC has encoded it before Send returns, so that the caller may use its bytes again.
+			Data: &wirepb.Data{ConnectID: c.id, Data: part},
+		}})
+		if errors.Is(err, errStopped) {
+			return written, os.ErrDeadlineExceeded
+		}
+		if err != nil {
+			return written, err
+		}
+		c.stream.hub.metrics.bytes.WithLabelValues("out", c.stream.lane.String()).Add(float64(len(part)))
+		written += len(part)
+		b = b[len(part):]
+	}
+	return written, nil
+}
+
+// writeError is why nothing can be written any more.
+func (c *conn) writeError() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.why == nil || errors.Is(c.why, io.EOF) {
+		return net.ErrClosed
+	}
+	return c.why
+}
+
+// Close implements net.Conn.
+func (c *conn) Close() error {
+	c.mu.Lock()
+	first := !errors.Is(c.why, net.ErrClosed)
+	remote := c.why != nil
+	c.stream.held.Add(-int64(c.held))
+	c.chunks, c.held, c.why = nil, 0, net.ErrClosed
+	c.mu.Unlock()
+	if first && !remote {
+		c.stream.drop(c.id)
+		c.stream.sendLater(closeRequest(c.id))
+	}
+	c.shut()
+	return nil
+}
+
+// tunnelAddr is an address as seen from a member.
+type tunnelAddr struct{ member, address string }
+
+// Network implements net.Addr.
+func (tunnelAddr) Network() string { return "tunnel" }
+
+// String implements net.Addr.
+func (a tunnelAddr) String() string { return a.member + "/" + a.address }
+
+// LocalAddr implements net.Conn.
+func (c *conn) LocalAddr() net.Addr { return tunnelAddr{"", c.stream.hub.opts.Name} }
+
+// RemoteAddr implements net.Conn.
+func (c *conn) RemoteAddr() net.Addr { return tunnelAddr{c.stream.who.Cluster, c.address} }
+
+// SetDeadline implements net.Conn.
+func (c *conn) SetDeadline(t time.Time) error {
+	c.reads.set(t)
+	c.writes.set(t)
+	return nil
+}
+
+// SetReadDeadline implements net.Conn.
+func (c *conn) SetReadDeadline(t time.Time) error {
+	c.reads.set(t)
+	return nil
+}
+
+// SetWriteDeadline implements net.Conn.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	c.writes.set(t)
+	return nil
+}
+
+// deadline is a moment that may be moved; its channel is closed when it has passed.
+type deadline struct {
+	mu     sync.Mutex
+	passed chan struct{}
+	timer  *time.Timer
+	// move is counted, so that a timer that was too late to be stopped finds that it is not the one.
+	move int
+}
+
+func (d *deadline) init() { d.passed = make(chan struct{}) }
+
+func (d *deadline) wait() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.passed
+}
+
+func (d *deadline) set(t time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.move++
+	if d.timer != nil {
+		d.timer.Stop()
+		d.timer = nil
+	}
+	// Who waits on the former channel must learn of the new deadline, so an old one that has not passed is kept.
+	if expired(d.passed) {
+		d.passed = make(chan struct{})
+	}
+	if t.IsZero() {
+		return
+	}
+	left := time.Until(t)
+	if left <= 0 {
+		close(d.passed)
+		return
+	}
+	move := d.move
+	d.timer = time.AfterFunc(left, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.move == move {
+			close(d.passed)
+		}
+	})
+}
+
+func expired(passed <-chan struct{}) bool {
+	select {
+	case <-passed:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,175 @@
+package server
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	wirepb "sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
+
+	"github.com/cellfed/cellfed/proxy/hub"
+)
+
+// Metadata of a client's stream.
+const (
+	// ClusterHeader names the member to dial in.
+	ClusterHeader = "cellfed-cluster"
+	// LaneHeader names the lane: bulk (the default) or control.
+	LaneHeader = "cellfed-lane"
+)
+
+// frontID is the number of the one connection of a client's stream.
+const frontID = 1
+
+// chunk is the most that one packet carries to a client.
+const chunk = 32 << 10
+
+// clients are the clients' side.
+type clients struct{ *Server }
+
+// Proxy implements client.ProxyServiceServer: one stream is one connection.
+func (s clients) Proxy(stream wirepb.ProxyService_ProxyServer) error {
+	cert, from, err := s.who(stream.Context(), "a client's", func(t Trust) *x509.CertPool { return t.Clients })
+	if err != nil {
+		return err
+	}
+	member, lane, err := wanted(stream.Context())
+	if err != nil {
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	if err := s.opts.MayDial(cert, member); err != nil {
+		message := fmt.Sprintf("%s may not dial member %s: %v", cert.Subject.CommonName, member, err)
+		s.opts.Hub.Refused("client", from, message)
+		return status.Error(codes.PermissionDenied, message)
+	}
+	p, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	ask := p.GetDialRequest()
+	if p.GetType() != wirepb.PacketType_DIAL_REQ || ask == nil {
+		return status.Error(codes.InvalidArgument, "the first packet must be a DIAL_REQ")
+	}
+	if ask.GetProtocol() != "tcp" {
+		return status.Errorf(codes.InvalidArgument, "a tunnel carries tcp only, not %q", ask.GetProtocol())
+	}
+	f := &front{stream: stream}
+	conn, err := s.opts.Hub.Dial(stream.Context(), member, ask.GetAddress(), lane)
+	if err != nil {
+		return f.send(answer(ask.GetRandom(), 0, err.Error()))
+	}
+	defer func() { _ = conn.Close() }()
+	if err := f.send(answer(ask.GetRandom(), frontID, "")); err != nil {
+		return err
+	}
+	return f.carry(conn)
+}
+
+func wanted(ctx context.Context) (member string, lane hub.Lane, err error) {
+	md, _ := metadata.FromIncomingContext(ctx)
+	named := md.Get(ClusterHeader)
+	if len(named) != 1 || named[0] == "" {
+		return "", 0, fmt.Errorf("the stream's metadata must name one member as %s", ClusterHeader)
+	}
+	lane = hub.Bulk
+	switch said := md.Get(LaneHeader); {
+	case len(said) == 0 || len(said) == 1 && said[0] == hub.Bulk.String():
+	case len(said) == 1 && said[0] == hub.Control.String():
+		lane = hub.Control
+	default:
+		return "", 0, fmt.Errorf("the stream's metadata must say %s as %s or %s", LaneHeader, hub.Bulk, hub.Control)
+	}
+	return named[0], lane, nil
+}
+
+func answer(random, id int64, problem string) *wirepb.Packet {
+	return &wirepb.Packet{Type: wirepb.PacketType_DIAL_RSP, Payload: &wirepb.Packet_DialResponse{
+		DialResponse: &wirepb.DialResponse{Random: random, ConnectID: id, Error: problem},
+	}}
+}
+
+// front is a client's stream, which admits one sender.
+type front struct {
+	stream  wirepb.ProxyService_ProxyServer
+	sending sync.Mutex
+}
+
+func (f *front) send(p *wirepb.Packet) error {
+	f.sending.Lock()
+	defer f.sending.Unlock()
+	return f.stream.Send(p)
+}
+
+// carry carries bytes both ways until one side ends.
+func (f *front) carry(conn net.Conn) error {
+	out := make(chan error, 1)
+	go func() { out <- f.toClient(conn) }()
+	in := f.fromClient(conn)
+	_ = conn.Close() // so that toClient ends
+	if err := <-out; err != nil && in == nil {
+		return err
+	}
+	return in
+}
+
+// toClient sends what the member says, and that it has ended.
+func (f *front) toClient(conn net.Conn) error {
+	buffer := make([]byte, chunk)
+	for {
+		n, err := conn.Read(buffer)
+		if n > 0 {
+			if sendErr := f.send(&wirepb.Packet{Type: wirepb.PacketType_DATA, Payload: &wirepb.Packet_Data{
+				Data: &wirepb.Data{ConnectID: frontID, Data: buffer[:n]},
+			}}); sendErr != nil {
+				return sendErr
+			}
+		}
+		if err != nil {
+			problem := ""
+			if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+				problem = err.Error()
+			}
+			return f.send(&wirepb.Packet{Type: wirepb.PacketType_CLOSE_RSP, Payload: &wirepb.Packet_CloseResponse{
+				CloseResponse: &wirepb.CloseResponse{ConnectID: frontID, Error: problem},
+			}})
+		}
+	}
+}
+
+// fromClient writes what the client sends.
+func (f *front) fromClient(conn net.Conn) error {
+	for {
+		p, err := f.stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		switch p.GetType() {
+		case wirepb.PacketType_DATA:
+			if id := p.GetData().GetConnectID(); id != frontID {
+				return status.Errorf(codes.InvalidArgument, "connection %d is not this stream's", id)
+			}
+			if _, err := conn.Write(p.GetData().GetData()); err != nil {
+				return nil //nolint:nilerr // toClient has told the client that the connection ended
+			}
+		case wirepb.PacketType_CLOSE_REQ:
+			if id := p.GetCloseRequest().GetConnectID(); id != frontID {
+				return status.Errorf(codes.InvalidArgument, "connection %d is not this stream's", id)
+			}
+			return nil
+		case wirepb.PacketType_DIAL_CLS:
+			return nil
+		default:
+			return status.Errorf(codes.InvalidArgument, "a client does not send %s here", p.GetType())
+		}
+	}
+}

@@ -1,0 +1,322 @@
+package server
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"k8s.io/klog/v2"
+	stock "sigs.k8s.io/apiserver-network-proxy/pkg/agent"
+	"sigs.k8s.io/apiserver-network-proxy/proto/agent"
+	"sigs.k8s.io/apiserver-network-proxy/proto/header"
+
+	"github.com/cellfed/cellfed/proxy/hub"
+	"github.com/cellfed/cellfed/proxy/identity"
+)
+
+const enrolled = "abcd1234"
+
+// authority is a certificate authority of a test.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	pool *x509.CertPool
+}
+
+func newAuthority(t testing.TB, name string) *authority {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &authority{cert: cert, key: key, pool: x509.NewCertPool()}
+	a.pool.AddCert(cert)
+	return a
+}
+
+// issue makes a certificate; change may spoil it.
+func (a *authority) issue(t testing.TB, subject pkix.Name, change func(*x509.Certificate)) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: subject, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, KeyUsage: x509.KeyUsageDigitalSignature}
+	if change != nil {
+		change(template)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// agentCert is a certificate of an agent of a member.
+func (a *authority) agentCert(t testing.TB, member string, change func(*x509.Certificate)) tls.Certificate {
+	return a.issue(t, pkix.Name{CommonName: identity.Identity{Cluster: member, Enrolment: enrolled}.CommonName(), Organization: []string{identity.Organization}}, change)
+}
+
+// door is a server with its authorities.
+type door struct {
+	*hub.Hub
+	address                  string
+	serving, agents, clients *authority
+	registry                 *prometheus.Registry
+	log                      *lines
+	stop                     func()
+}
+
+// lines are what was logged.
+type lines struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (l *lines) logger() logr.Logger {
+	return funcr.New(func(_, args string) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.all = append(l.all, args)
+	}, funcr.Options{})
+}
+
+func (l *lines) with(part string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, line := range l.all {
+		if strings.Contains(line, part) {
+			n++
+		}
+	}
+	return n
+}
+
+// open starts a server that admits some members.
+func open(t testing.TB, opts hub.Options, members ...string) *door {
+	t.Helper()
+	d := &door{serving: newAuthority(t, "serving"), agents: newAuthority(t, "agents"), clients: newAuthority(t, "clients"), registry: prometheus.NewRegistry(), log: &lines{}}
+	d.listen(t, opts, "127.0.0.1:0", members...)
+	return d
+}
+
+// listen serves at an address, with the door's authorities.
+func (d *door) listen(t testing.TB, opts hub.Options, address string, members ...string) {
+	t.Helper()
+	opts.Log, opts.Metrics = d.log.logger(), d.registry
+	d.Hub = hub.New(opts)
+	for _, m := range members {
+		d.Admit(m, enrolled)
+	}
+	shown := d.serving.issue(t, pkix.Name{CommonName: "server"}, func(c *x509.Certificate) {
+		c.IPAddresses, c.ExtKeyUsage = []net.IP{net.IPv4(127, 0, 0, 1)}, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	})
+	s := New(Options{Hub: d.Hub,
+		Trust: func() (Trust, error) {
+			return Trust{Certificate: shown, Agents: d.agents.pool, Clients: d.clients.pool}, nil
+		},
+		MayDial: func(client *x509.Certificate, _ string) error {
+			if client.Subject.CommonName != "operator" {
+				return errors.New("only the operator may")
+			}
+			return nil
+		},
+	})
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.address = listener.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(ctx, listener) }()
+	var once sync.Once
+	d.stop = func() {
+		once.Do(func() {
+			cancel()
+			select {
+			case err := <-ended:
+				if err != nil {
+					t.Errorf("serving: %v", err)
+				}
+			case <-time.After(10 * time.Second):
+				t.Error("the server does not end")
+			}
+		})
+	}
+	t.Cleanup(d.stop)
+}
+
+func (d *door) credentials(cert tls.Certificate) credentials.TransportCredentials {
+	return credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: d.serving.pool, MinVersion: tls.VersionTLS12})
+}
+
+// agent runs an unmodified agent of apiserver-network-proxy until the returned function is called.
+func (d *door) agent(t testing.TB, address, id string, cert tls.Certificate, options ...grpc.DialOption) (stop func()) {
+	t.Helper()
+	drain, end := make(chan struct{}), make(chan struct{})
+	config := stock.ClientSetConfig{
+		Address: address, AgentID: id, AgentIdentifiers: "default-route=true", SyncInterval: 20 * time.Millisecond, SyncIntervalCap: 100 * time.Millisecond,
+		ProbeInterval: 50 * time.Millisecond, XfrChannelSize: 150,
+		DialOptions: append(options, grpc.WithTransportCredentials(d.credentials(cert)), grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second, PermitWithoutStream: true})),
+	}
+	set := config.NewAgentClientSet(drain, end)
+	set.SetServerCounter(two{})
+	set.Serve()
+	var once sync.Once
+	stop = func() { once.Do(func() { close(end) }) }
+	t.Cleanup(stop)
+	return stop
+}
+
+// two is what the agent's binary takes from the server's header: that there are two servers.
+type two struct{}
+
+func (two) Count() int { return 2 }
+
+// wait waits until a member's agents hold so many streams.
+func (d *door) wait(t testing.TB, member string, streams int) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("the agents of %s hold %d streams", member, streams), func() bool {
+		n := 0
+		for _, a := range d.Agents(member) {
+			n += a.Streams
+		}
+		return n == streams
+	})
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("within 20s it did not come true that %s", what)
+}
+
+// value is a metric's.
+func (d *door) value(t testing.TB, name string, labels ...string) float64 {
+	t.Helper()
+	families, err := d.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := 0.0
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.Metric {
+			if matches(m.Label, labels) {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
+func matches(have []*dto.LabelPair, want []string) bool {
+	for i := 0; i+1 < len(want); i += 2 {
+		ok := false
+		for _, l := range have {
+			ok = ok || l.GetName() == want[i] && l.GetValue() == want[i+1]
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// serveTCP serves each connection on loopback by a function.
+func serveTCP(t testing.TB, serve func(net.Conn)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				serve(c)
+			}()
+		}
+	}()
+	return l.Addr().String()
+}
+
+func echo(c net.Conn) { _, _ = io.Copy(c, c) }
+
+// bare opens an agent's stream by hand.
+func (d *door) bare(t testing.TB, cert tls.Certificate, id, identifiers string) agent.AgentService_ConnectClient {
+	t.Helper()
+	stream, end := d.brief(t, cert, id, identifiers)
+	t.Cleanup(end)
+	return stream
+}
+
+// brief is bare for a stream that is ended before its test.
+func (d *door) brief(t testing.TB, cert tls.Certificate, id, identifiers string) (agent.AgentService_ConnectClient, func()) {
+	t.Helper()
+	conn, err := grpc.NewClient(d.address, grpc.WithTransportCredentials(d.credentials(cert)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := metadata.AppendToOutgoingContext(t.Context(), header.AgentID, id, header.AgentIdentifiers, identifiers)
+	stream, err := agent.NewAgentServiceClient(conn).Connect(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stream, func() { _ = conn.Close() }
+}
+
+// TestMain silences the unmodified agents and clients.
+func TestMain(m *testing.M) {
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
+	os.Exit(m.Run())
+}
+
+func newRegistry() *prometheus.Registry { return prometheus.NewRegistry() }
