@@ -406,54 +406,47 @@ func TestAClientReachesNoConnectionButItsOwn(t *testing.T) {
 	ask(t, theirs, "still mine")
 }
 
-// evil answers dials of its own member, and sends whatever could touch another.
+// evil sends whatever could touch another member, and comes back when it is thrown out.
 func evil(t testing.TB, d *door, member string, stop <-chan struct{}) {
-	s := d.bare(t, d.agents.agentCert(t, member, nil), "agent", "default-route=true")
-	ids := make(chan int64, 1000)
-	go func() {
-		for {
-			p, err := s.Recv()
-			if err != nil {
-				return
-			}
-			if r := p.GetDialRequest(); r != nil {
-				select {
-				case ids <- r.GetRandom():
-				default:
-				}
-			}
-		}
-	}()
+	cert := d.agents.agentCert(t, member, nil)
 	r := rand.New(rand.NewPCG(1, 2))
-	last := int64(1)
-	for n := 0; ; n++ {
-		select {
-		case <-stop:
-			return
-		case last = <-ids:
-		default:
+	for {
+		s, end := d.brief(t, cert, "agent", "default-route=true")
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				end()
+				return
+			default:
+			}
+			if s.Send(evilPacket(r)) != nil {
+				break
+			}
+			if n%200 == 199 {
+				time.Sleep(10 * time.Millisecond)
+			}
 		}
-		id := r.Int64N(50)
-		p := &wirepb.Packet{}
-		switch n % 5 {
-		case 0:
-			p.Type, p.Payload = wirepb.PacketType_DATA, &wirepb.Packet_Data{Data: &wirepb.Data{ConnectID: id, Data: []byte("EVIL")}}
-		case 1:
-			p.Type, p.Payload = wirepb.PacketType_CLOSE_RSP, &wirepb.Packet_CloseResponse{CloseResponse: &wirepb.CloseResponse{ConnectID: id}}
-		case 2:
-			p.Type, p.Payload = wirepb.PacketType_DIAL_RSP, &wirepb.Packet_DialResponse{DialResponse: &wirepb.DialResponse{Random: last + r.Int64N(3), Error: "EVIL"}}
-		case 3:
-			p.Type, p.Payload = wirepb.PacketType_DIAL_CLS, &wirepb.Packet_CloseDial{CloseDial: &wirepb.CloseDial{Random: r.Int64()}}
-		case 4:
-			p.Type = wirepb.PacketType(r.IntN(12))
-		}
-		if err := s.Send(p); err != nil {
-			return
-		}
-		if n%200 == 0 {
-			time.Sleep(10 * time.Millisecond) // below what counts as a flood, so that it stays
-		}
+		end()
 	}
+}
+
+func evilPacket(r *rand.Rand) *wirepb.Packet {
+	id := r.Int64N(50)
+	switch r.IntN(50) {
+	case 0: // without what belongs to its type
+		return &wirepb.Packet{Type: wirepb.PacketType(r.IntN(12))}
+	case 1:
+		return &wirepb.Packet{Type: wirepb.PacketType_DIAL_RSP, Payload: &wirepb.Packet_DialResponse{DialResponse: &wirepb.DialResponse{Random: r.Int64(), ConnectID: id}}}
+	}
+	switch r.IntN(4) {
+	case 0:
+		return &wirepb.Packet{Type: wirepb.PacketType_CLOSE_RSP, Payload: &wirepb.Packet_CloseResponse{CloseResponse: &wirepb.CloseResponse{ConnectID: id}}}
+	case 1:
+		return &wirepb.Packet{Type: wirepb.PacketType_DIAL_RSP, Payload: &wirepb.Packet_DialResponse{DialResponse: &wirepb.DialResponse{Random: r.Int64(), Error: "EVIL"}}}
+	case 2:
+		return &wirepb.Packet{Type: wirepb.PacketType_DIAL_CLS, Payload: &wirepb.Packet_CloseDial{CloseDial: &wirepb.CloseDial{Random: r.Int64()}}}
+	}
+	return &wirepb.Packet{Type: wirepb.PacketType_DATA, Payload: &wirepb.Packet_Data{Data: &wirepb.Data{ConnectID: id, Data: []byte("EVIL")}}}
 }
 
 func TestBytesNeverReachAnotherMember(t *testing.T) {
