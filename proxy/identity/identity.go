@@ -1,7 +1,9 @@
 package identity
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"regexp"
@@ -17,7 +19,23 @@ const (
 	// Organization is the only organization in an agent's certificate: the group that agents have at the API server.
 	Organization = "cellfed:tunnel-agents"
 
+	// BootstrapGroup is the group of whoever asks for an agent's first certificate with a bootstrap token.
+	BootstrapGroup = "system:bootstrappers:cellfed:tunnel-agents"
+	// BootstrapUserPrefix and the token's ID are the user whom the API server takes the bearer of a bootstrap token for.
+	BootstrapUserPrefix = "system:bootstrap:"
+
 	commonNamePrefix = "cellfed:tunnel-agent:"
+)
+
+// Keys in the data of a bootstrap token's Secret (kube-system/bootstrap-token-<id>) that make it a token for the agents of
+// one member.
+const (
+	// TokenCluster and TokenEnrolment are whom the token is for.
+	TokenCluster   = "cellfed-cluster"
+	TokenEnrolment = "cellfed-enrolment"
+	// TokenPublicKey is the first public key that the token was used for (Fingerprint), and the only one from then on. The
+	// plane writes it.
+	TokenPublicKey = "cellfed-public-key"
 )
 
 // enrolment names are made by us; the form leaves out what would make a common name ambiguous.
@@ -54,6 +72,12 @@ func Parse(commonName string) (Identity, error) {
 		return Identity{}, fmt.Errorf("the common name %q names no enrolment: %q is not made of 8 to 40 letters a-z and digits", commonName, generation)
 	}
 	return Identity{Cluster: cluster, Enrolment: generation}, nil
+}
+
+// Fingerprint is how a public key is named, given as the DER of its SubjectPublicKeyInfo.
+func Fingerprint(publicKey []byte) string {
+	sum := sha256.Sum256(publicKey)
+	return hex.EncodeToString(sum[:])
 }
 
 // FromCertificate is who a verified certificate is of. It trusts no chain itself: that is the TLS server's part. A
