@@ -40,10 +40,11 @@ const (
 	Units         = "units"
 	FederatedType = "federatedtypes"
 	Propagation   = "propagation"
+	Enrolment     = "enrolment"
 )
 
 // PartNames are all parts, in the order in which they are told to users.
-var PartNames = []string{Membership, Units, FederatedType, Propagation}
+var PartNames = []string{Membership, Units, FederatedType, Propagation, Enrolment}
 
 // Options say what to run and how.
 type Options struct {
@@ -57,6 +58,8 @@ type Options struct {
 	MemoryPerMember int64
 	// Fence, if there is one, is asked before anything goes out to a member.
 	Fence func() error
+	// TunnelCA signs the certificates of members' agents; without it none are.
+	TunnelCA TunnelCA
 	// UserAgent is how this process names itself to members; "" = the default.
 	UserAgent string
 	// Settings are those of the process's own configuration. A KubeFedConfig may say otherwise while it runs.
@@ -209,6 +212,11 @@ func (a *assembly) build(ctx context.Context, cfg *rest.Config) error {
 	if a.opts.Enabled(Propagation) {
 		if err := a.addAbandonments(members); err != nil {
 			return fmt.Errorf("adding abandonments: %w", err)
+		}
+	}
+	if a.opts.Enabled(Enrolment) && a.opts.TunnelCA.CertFile != "" {
+		if err := a.addEnrolments(ctx); err != nil {
+			return fmt.Errorf("adding %s: %w", Enrolment, err)
 		}
 	}
 	return a.watchTopology(ctx)
