@@ -99,10 +99,12 @@ func enabledParts(c *configv1alpha1.CellFedConfiguration, identity string, fence
 	if !slices.ContainsFunc(manager.PartNames, c.Enabled) {
 		return on
 	}
+	tunnelCert, tunnelKey := host.TunnelCAIn(c.DataDir)
 	return append(on, apiserver.Part{Name: "controllers", Run: func(ctx context.Context, config *rest.Config) error {
 		return manager.Run(ctx, config, manager.Options{
 			MemoryPerMember: c.Propagation.MemoryPerMember.Value(),
 			Fence:           fence,
+			TunnelCA:        manager.TunnelCA{CertFile: tunnelCert, KeyFile: tunnelKey},
 			UserAgent:       "cellfed (" + identity + ")",
 			Enabled:         c.Enabled,
 			Conversion:      typeschema.InProcess(),

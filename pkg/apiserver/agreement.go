@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -54,7 +55,7 @@ func checkAgreement(ctx context.Context, cfg Config, at place, stored generic.RE
 		if err := decodeStored(ctx, configMaps, values[0], configMap); err != nil {
 			return fmt.Errorf("reading the plane's fingerprints: %w", err)
 		}
-		if err := disagreement(configMap.Data, at.fingerprints); err != nil {
+		if err := disagreement(agreed(configMap.Data, configMap.Annotations), at.fingerprints); err != nil {
 			return err
 		}
 	}
@@ -82,6 +83,37 @@ func decodeStored(ctx context.Context, of generic.RESTOptions, data []byte, into
 		data = plain
 	}
 	return runtime.DecodeInto(of.StorageConfig.Codec, data, into)
+}
+
+// laterFingerprints are of keys that servers of former versions have not, and that stand where those do not look: a server
+// refuses a plane that has fingerprints of keys which it does not know.
+var laterFingerprints = map[string]string{"tunnel-ca": "keys.cellfed.io/tunnel-ca"}
+
+// agreed are all fingerprints that a plane has on record.
+func agreed(data, annotations map[string]string) map[string]string {
+	out := maps.Clone(data)
+	for name, annotation := range laterFingerprints {
+		if fingerprint, there := annotations[annotation]; there {
+			if out == nil {
+				out = map[string]string{}
+			}
+			out[name] = fingerprint
+		}
+	}
+	return out
+}
+
+// onRecord are fingerprints as a plane has them on record.
+func onRecord(fingerprints map[string]string) (data, annotations map[string]string) {
+	data, annotations = map[string]string{}, map[string]string{}
+	for name, fingerprint := range fingerprints {
+		if annotation, later := laterFingerprints[name]; later {
+			annotations[annotation] = fingerprint
+		} else {
+			data[name] = fingerprint
+		}
+	}
+	return data, annotations
 }
 
 // disagreement tells which of a server's keys are not the plane's.
@@ -124,18 +156,44 @@ func recordAgreement(ctx context.Context, cfg Config, loopback *rest.Config, min
 	} else if err != nil {
 		return fmt.Errorf("agreeing with other servers on encryption: %w", err)
 	}
-	there, err := configMaps.Get(ctx, agreementName, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		if there, err = configMaps.Create(ctx, &corev1.ConfigMap{ObjectMeta: name, Data: mine}, metav1.CreateOptions{}); apierrors.IsAlreadyExists(err) {
-			there, err = configMaps.Get(ctx, agreementName, metav1.GetOptions{})
+	data, annotations := onRecord(mine)
+	name.Annotations = annotations
+	for {
+		there, err := configMaps.Get(ctx, agreementName, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			if there, err = configMaps.Create(ctx, &corev1.ConfigMap{ObjectMeta: name, Data: data}, metav1.CreateOptions{}); apierrors.IsAlreadyExists(err) {
+				continue
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("agreeing with other servers on keys: %w", err)
+		}
+		differ := disagreement(agreed(there.Data, there.Annotations), mine)
+		if differ != nil && !cfg.ReplaceKeys {
+			return differ
+		}
+		if differ == nil && containsAll(there.Annotations, annotations) {
+			return nil
+		}
+		// Keys were replaced, or this is the first server with a kind of keys that is new.
+		if differ != nil {
+			there.Data = data
+		}
+		if there.Annotations == nil {
+			there.Annotations = map[string]string{}
+		}
+		maps.Copy(there.Annotations, annotations)
+		if _, err := configMaps.Update(ctx, there, metav1.UpdateOptions{}); err != nil && !apierrors.IsConflict(err) {
+			return fmt.Errorf("agreeing with other servers on keys: %w", err)
 		}
 	}
-	if err == nil && cfg.ReplaceKeys && disagreement(there.Data, mine) != nil {
-		there.Data = mine
-		there, err = configMaps.Update(ctx, there, metav1.UpdateOptions{})
+}
+
+func containsAll(have, want map[string]string) bool {
+	for k, v := range want {
+		if have[k] != v {
+			return false
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("agreeing with other servers on keys: %w", err)
-	}
-	return disagreement(there.Data, mine)
+	return true
 }

@@ -93,8 +93,10 @@ func newOptions(ctx context.Context, cfg Config, at place, loopback **rest.Confi
 	o.GenericServerRunOptions.ExternalHost = host.DialHost(cfg.BindAddress)
 
 	o.Authentication = kubeoptions.NewBuiltInAuthenticationOptions().
-		WithAnonymous().WithClientCert().WithRequestHeader().WithServiceAccounts()
-	o.Authentication.ClientCert.ClientCA = at.keys.ClientCA
+		WithAnonymous().WithBootstrapToken().WithClientCert().WithRequestHeader().WithServiceAccounts()
+	// An agent of a member comes with a bootstrap token first, and with its own certificate when it needs the next.
+	o.Authentication.BootstrapToken.Enable = true
+	o.Authentication.ClientCert.ClientCA = at.keys.ClientCAs
 	o.Authentication.ServiceAccounts.Issuers = []string{serviceAccountIssuer}
 	o.Authentication.ServiceAccounts.KeyFiles = []string{at.keys.ServiceAccountKey}
 	o.Authentication.ServiceAccounts.OptionalTokenGetter = newTokenGetter

@@ -6,13 +6,17 @@ import (
 	"slices"
 	"strings"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/retry"
 	"k8s.io/component-helpers/auth/rbac/reconciliation"
 	"k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy"
+
+	"github.com/cellfed/cellfed/proxy/identity"
 )
 
 // ensureRoles makes sure of Kubernetes' default roles and bindings, without
@@ -35,7 +39,27 @@ func ensureRoles(ctx context.Context, loopback *rest.Config) error {
 			work = append(work, func() error { return ensureBinding(client, binding) })
 		}
 	}
+	role, binding := agentRole()
+	work = append(work,
+		func() error { return ensureRole(client, role) },
+		func() error { return ensureBinding(client, binding) })
 	return inParallel(ctx, work)
+}
+
+// agentRole is what members' agents may do at the plane, with a token or with a certificate: ask for a certificate, and
+// read the answer. They may not list the requests of others.
+func agentRole() (rbacv1.ClusterRole, rbacv1.ClusterRoleBinding) {
+	name := metav1.ObjectMeta{Name: identity.Organization}
+	group := func(group string) rbacv1.Subject {
+		return rbacv1.Subject{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: group}
+	}
+	return rbacv1.ClusterRole{ObjectMeta: name, Rules: []rbacv1.PolicyRule{{
+			APIGroups: []string{certificatesv1.GroupName}, Resources: []string{"certificatesigningrequests"}, Verbs: []string{"create", "get"},
+		}}}, rbacv1.ClusterRoleBinding{
+			ObjectMeta: name,
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name.Name},
+			Subjects:   []rbacv1.Subject{group(identity.BootstrapGroup), group(identity.Organization)},
+		}
 }
 
 // meantForPlane tells whether a default role is of use where there are neither

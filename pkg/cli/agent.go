@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
@@ -37,6 +38,9 @@ func agentName(member string) string { return accountName(member) + "-agent" }
 
 // agentStateName is the Secret in the member with the agent's key and certificate.
 func agentStateName(member string) string { return agentName(member) + "-state" }
+
+// agentMetricsPort is where an agent's pod serves health and metrics.
+const agentMetricsPort = 8092
 
 // agentUser runs the agent in its pod: nobody special.
 const agentUser = 65532
@@ -107,7 +111,7 @@ func (a agentInput) args(caFile, tokenFile string) []string {
 	for _, s := range a.servers {
 		args = append(args, "--server="+s)
 	}
-	return append(args, "--plane="+a.planeURL, "--plane-ca-file="+caFile, "--bootstrap-token-file="+tokenFile, "--allow="+a.allowed())
+	return append(args, "--plane="+a.planeURL, "--ca-file="+caFile, "--bootstrap-token-file="+tokenFile, "--allow="+a.allowed())
 }
 
 // allowed is the only address that the agent shall reach: the member's API server.
@@ -165,8 +169,9 @@ func agentDeployment(a agentInput, meta metav1.ObjectMeta, stateSecret string) *
 		mounts = append(mounts, corev1.VolumeMount{Name: "account", MountPath: accountMount, ReadOnly: true})
 		volumes = append(volumes, corev1.Volume{Name: "account", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: accountName(a.member)}}})
 	}
+	args = append(args, fmt.Sprintf("--metrics-address=:%d", agentMetricsPort))
 	probe := func(path string) *corev1.Probe {
-		return &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"cellfed-agent", "check", path}}}, PeriodSeconds: 10}
+		return &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: path, Port: intstr.FromInt32(agentMetricsPort)}}, PeriodSeconds: 10}
 	}
 	return &appsv1.Deployment{ObjectMeta: meta, Spec: appsv1.DeploymentSpec{
 		// One key, one agent at a time: a second one is another join's.

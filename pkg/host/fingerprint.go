@@ -12,7 +12,7 @@ import (
 // for the same key, on each server by itself.
 func (k Keys) Fingerprints() (map[string]string, error) {
 	out := map[string]string{}
-	for name, path := range map[string]string{"serving-ca": k.ServingCA, "client-ca": k.ClientCA} {
+	for name, path := range map[string]string{"serving-ca": k.ServingCA, "client-ca": k.ClientCA, "tunnel-ca": k.TunnelCA} {
 		cert, err := certificate(path)
 		if err != nil {
 			return nil, err

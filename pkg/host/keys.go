@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -12,6 +13,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -26,6 +28,7 @@ const (
 	adminGroup     = "system:masters"
 	servingCAName  = "cellfed-serving-ca"
 	clientCAName   = "cellfed-client-ca"
+	tunnelCAName   = "cellfed-tunnel-ca"
 	servingSubject = "cellfed"
 )
 
@@ -37,6 +40,11 @@ type Keys struct {
 	ServingCert, ServingKey string
 	// ClientCA signs client certificates: whom the server trusts.
 	ClientCA, ClientCAKey string
+	// TunnelCA signs the certificates of members' agents, and nothing else.
+	TunnelCA, TunnelCAKey string
+	// ClientCAs are both of these in one file, for the API server: agents come to it for their next certificate. It is
+	// written anew from the two at every start and renewal.
+	ClientCAs string
 	// AdminCert and AdminKey are the administrator's.
 	AdminCert, AdminKey string
 	// ServiceAccountKey signs service account tokens.
@@ -53,6 +61,7 @@ func (d *Dir) Keys(now time.Time, ips []net.IP, names []string) (Keys, error) {
 		ServingCA:   d.file("serving-ca.crt"),
 		ServingCert: d.file("serving.crt"), ServingKey: d.file("serving.key"),
 		ClientCA: d.file("client-ca.crt"), ClientCAKey: d.file("client-ca.key"),
+		TunnelCA: d.file(tunnelCACert), TunnelCAKey: d.file(tunnelCAKey), ClientCAs: d.file("client-cas.crt"),
 		AdminCert: d.file("admin.crt"), AdminKey: d.file("admin.key"),
 		ServiceAccountKey: d.file("service-account.key"),
 		Encryption:        d.file(encryptionFile),
@@ -68,6 +77,13 @@ func (d *Dir) Keys(now time.Time, ips []net.IP, names []string) (Keys, error) {
 	if err != nil {
 		return Keys{}, err
 	}
+	tunnel, err := authority(tunnelCAName, k.TunnelCA, k.TunnelCAKey, now)
+	if err != nil {
+		return Keys{}, err
+	}
+	if err := bundle(k.ClientCAs, client.cert, tunnel.cert); err != nil {
+		return Keys{}, err
+	}
 	if err := leaf(servingTemplate(ips, names), serving, k.ServingCert, k.ServingKey, now); err != nil {
 		return Keys{}, err
 	}
@@ -78,6 +94,27 @@ func (d *Dir) Keys(now time.Time, ips []net.IP, names []string) (Keys, error) {
 		return Keys{}, err
 	}
 	return k, nil
+}
+
+// TunnelCAIn are the certificate and the key that agents' certificates are signed with, in a data directory that somebody
+// else may hold.
+func TunnelCAIn(dir string) (cert, key string) {
+	return filepath.Join(dir, "pki", tunnelCACert), filepath.Join(dir, "pki", tunnelCAKey)
+}
+
+// bundle writes certificates into one file, unless they are what it holds.
+func bundle(path string, certs ...*x509.Certificate) error {
+	var data []byte
+	for _, c := range certs {
+		data = append(data, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
+	}
+	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, data) {
+		return nil
+	}
+	if err := writeFile(path, data); err != nil {
+		return fmt.Errorf("writing certificates: %w", err)
+	}
+	return nil
 }
 
 // privateKey reads a key, or makes it when there is none. A key that is there

@@ -22,7 +22,18 @@ var shared = []string{
 	encryptionFile,
 }
 
+// later are shared files that planes of former versions have not. The first start makes them, by each server on its own:
+// so the server of a plane with several that comes second has another one than the plane, is refused, and is brought the
+// plane's by an import.
+var later = []string{tunnelCACert, tunnelCAKey}
+
 const (
+	tunnelCACert = "tunnel-ca.crt"
+	tunnelCAKey  = "tunnel-ca.key"
+
+	// replaced is what the name of a file of later ends in whose place an imported one took.
+	replaced = ".replaced"
+
 	sharedKind    = "PlaneKeys"
 	sharedVersion = "config.cellfed.io/v1alpha1"
 	sharedHeader  = "# The keys that all servers of one plane share. Whoever has them is the plane, and reads all its secrets.\n"
@@ -48,6 +59,15 @@ func ExportKeys(dataDir, out string) error {
 			return fmt.Errorf("reading keys: %w", err)
 		}
 		keys.Files[name] = string(data)
+	}
+	for _, name := range later {
+		data, err := os.ReadFile(filepath.Join(dataDir, "pki", name))
+		switch {
+		case err == nil:
+			keys.Files[name] = string(data)
+		case !errors.Is(err, fs.ErrNotExist):
+			return fmt.Errorf("reading keys: %w", err)
+		}
 	}
 	data, err := yaml.Marshal(keys)
 	if err != nil {
@@ -105,6 +125,29 @@ func (d *Dir) Import(in string) error {
 			return fmt.Errorf("writing keys: %w", err)
 		}
 	}
+	return d.importLater(keys)
+}
+
+// importLater brings what former versions have not. All other keys are the plane's by now, so what differs was made by
+// this server for itself: it makes room, and is kept beside in case the wrong one was brought.
+func (d *Dir) importLater(keys sharedKeys) error {
+	have, err := os.ReadFile(d.file(tunnelCAKey))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("reading keys: %w", err)
+	}
+	if keys.Files[tunnelCAKey] == "" || string(have) == keys.Files[tunnelCAKey] {
+		return nil
+	}
+	for _, name := range later {
+		if err := os.Rename(d.file(name), d.file(name)+replaced); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("moving keys out of the way: %w", err)
+		}
+	}
+	for _, name := range later { // the key last: what a crash leaves behind is imported again
+		if err := writeFile(d.file(name), []byte(keys.Files[name])); err != nil {
+			return fmt.Errorf("writing keys: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -123,8 +166,11 @@ func readSharedKeys(in string) (sharedKeys, error) {
 			return sharedKeys{}, fmt.Errorf("reading keys: %s lacks %s: export them again", in, name)
 		}
 	}
+	if (keys.Files[tunnelCACert] == "") != (keys.Files[tunnelCAKey] == "") {
+		return sharedKeys{}, fmt.Errorf("reading keys: %s has one of %s and lacks the other: export them again", in, strings.Join(later, " and "))
+	}
 	for name := range keys.Files {
-		if !slices.Contains(shared, name) {
+		if !slices.Contains(shared, name) && !slices.Contains(later, name) {
 			return sharedKeys{}, fmt.Errorf("reading keys: %s has %q, which this version does not know", in, name)
 		}
 	}

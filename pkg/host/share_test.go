@@ -162,7 +162,7 @@ func TestTheFingerprintOfAnAuthorityOutlivesItsCertificate(t *testing.T) {
 	if contents(t, d)["client-ca.crt"] == old {
 		t.Fatal("the certificate was not renewed")
 	}
-	if differ := changed(before, after); len(differ) != 0 || len(before) != 3 {
+	if differ := changed(before, after); len(differ) != 0 || len(before) != 4 {
 		t.Errorf("%v differ of %v", differ, before)
 	}
 }

@@ -41,10 +41,11 @@ const (
 	Units         = "units"
 	FederatedType = "federatedtypes"
 	Propagation   = "propagation"
+	Enrolment     = "enrolment"
 )
 
 // PartNames are all parts, in the order in which they are told to users.
-var PartNames = []string{Membership, Units, FederatedType, Propagation}
+var PartNames = []string{Membership, Units, FederatedType, Propagation, Enrolment}
 
 // Options say what to run and how.
 type Options struct {
@@ -60,6 +61,8 @@ type Options struct {
 	Fence func() error
 	// Tunnels are those that members' agents hold open to this process; nil = it serves none.
 	Tunnels Tunnels
+	// TunnelCA signs the certificates of members' agents; without it none are.
+	TunnelCA TunnelCA
 	// UserAgent is how this process names itself to members; "" = the default.
 	UserAgent string
 	// Settings are those of the process's own configuration. A KubeFedConfig may say otherwise while it runs.
@@ -227,6 +230,11 @@ func (a *assembly) build(ctx context.Context, cfg *rest.Config) error {
 	if a.opts.Enabled(Propagation) {
 		if err := a.addAbandonments(members); err != nil {
 			return fmt.Errorf("adding abandonments: %w", err)
+		}
+	}
+	if a.opts.Enabled(Enrolment) && a.opts.TunnelCA.CertFile != "" {
+		if err := a.addEnrolments(ctx); err != nil {
+			return fmt.Errorf("adding %s: %w", Enrolment, err)
 		}
 	}
 	return a.watchTopology(ctx)

@@ -46,6 +46,9 @@ var house = map[string]Floor{
 	// KubeFed's hashes and versions.
 	"pkg/propagatedversion": Laws,
 	"pkg/settings":          Laws,
+	// Whom an agent's certificate names and who gets one: decided alike by the proxy, the agent and the signer.
+	"proxy/identity":  Laws,
+	"proxy/enrolment": Laws,
 
 	"pkg/render": Plan,
 	"pkg/plan":   Plan,
