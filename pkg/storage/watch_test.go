@@ -261,7 +261,7 @@ func TestProgressNeverLiesBehindEventsThatWereSent(t *testing.T) {
 			for _, e := range answer.Events {
 				sent = e.Kv.ModRevision
 			}
-			if answer.WatchId == noWatch {
+			if len(answer.Events) == 0 {
 				if reported = answer.Header.Revision; reported < sent {
 					t.Fatalf("progress to %d is told after the event of %d", reported, sent)
 				}
@@ -270,6 +270,57 @@ func TestProgressNeverLiesBehindEventsThatWereSent(t *testing.T) {
 		recorded.mu.Unlock()
 		if sent != rev || reported < rev {
 			t.Fatalf("progress to %d and events to %d, after %d was published", reported, sent, rev)
+		}
+	}
+}
+
+// etcd's client ends its process when a report to the whole stream meets a watch
+// that the server has just ended: it has closed that watch's channel, and sends.
+func TestAReportOfProgressNeverMeetsAWatchThatTheServerEnded(t *testing.T) {
+	s := serve(t, databaseIn(t.TempDir()))
+	c := client(t, s)
+	staying := c.Watch(t.Context(), "/r/staying", clientv3.WithCreatedNotify())
+	<-staying
+	ctx, cancel := context.WithCancel(t.Context())
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	defer cancel()
+	wait.Go(func() {
+		for ctx.Err() == nil {
+			_ = c.RequestProgress(t.Context()) // of the stream of all these watches
+			time.Sleep(100 * time.Microsecond)
+		}
+	})
+	wait.Go(func() {
+		for {
+			select {
+			case <-staying:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	for n := range 300 {
+		var ended []clientv3.WatchChan
+		for range 10 {
+			ended = append(ended, c.Watch(t.Context(), "/r/ending", clientv3.WithCreatedNotify()))
+		}
+		for _, events := range ended {
+			<-events
+		}
+		s.backend.hub.mu.Lock()
+		for w := range s.backend.hub.watchers {
+			if w.keys.start == "/r/ending" {
+				w.end(errSlowWatcher)
+			}
+		}
+		s.backend.hub.mu.Unlock()
+		for _, events := range ended {
+			for answer := range events {
+				if !answer.IsProgressNotify() && !answer.Canceled {
+					t.Fatalf("round %d: %+v", n, answer)
+				}
+			}
 		}
 	}
 }
