@@ -106,17 +106,18 @@ type history struct {
 	entries []entry
 	byKey   map[string][]entry
 	owner   func(key string) owner
+	last    int64
 	faults  []string
 }
 
 // judge tells everything in the notes that does not fit the log.
 func judge(entries []entry, n *notes, owner func(key string) owner) []string {
 	h := &history{entries: entries, byKey: map[string][]entry{}, owner: owner}
-	for i, e := range entries {
-		if e.revision != int64(i+1) {
-			h.fault("the log has revision %d where %d belongs", e.revision, i+1)
-			return h.faults
+	for _, e := range entries {
+		if e.revision != h.last+1 {
+			h.fault("the log has revision %d where %d belongs", e.revision, h.last+1)
 		}
+		h.last = e.revision
 		h.byKey[e.key] = append(h.byKey[e.key], e)
 	}
 	h.judgeWrites(n.writes)
@@ -289,8 +290,8 @@ func (h *history) judgeList(l list) {
 	if l.revision < l.known {
 		h.fault("%s of %s is of revision %d, and %d had been told before", l.how, l.prefix, l.revision, l.known)
 	}
-	if last := int64(len(h.entries)); l.revision > last {
-		h.fault("%s of %s is of revision %d, and the log ends at %d", l.how, l.prefix, l.revision, last)
+	if l.revision > h.last {
+		h.fault("%s of %s is of revision %d, and the log ends at %d", l.how, l.prefix, l.revision, h.last)
 	}
 	shown := map[string]seen{}
 	for _, s := range l.items {
@@ -330,15 +331,15 @@ func (h *history) judgeWatch(w watch) {
 			h.fault("%s of %s told %s %d after %d", w.how, w.prefix, e.kind, e.revision, at)
 			return
 		}
-		if e.revision > int64(len(h.entries)) {
-			h.fault("%s of %s told %s %d, and the log ends at %d", w.how, w.prefix, e.kind, e.revision, len(h.entries))
+		if e.revision > h.last {
+			h.fault("%s of %s told %s %d, and the log ends at %d", w.how, w.prefix, e.kind, e.revision, h.last)
 			return
 		}
 		upTo := e.revision
 		if e.kind != "BOOKMARK" {
 			upTo--
 		}
-		for _, left := range h.entries[min(at, upTo):upTo] {
+		for _, left := range h.between(at, upTo) {
 			if strings.HasPrefix(left.key, w.prefix) {
 				h.fault("%s of %s told %s %d (its event %d) after %d and left out %d of %s", w.how, w.prefix, e.kind, e.revision, n, at, left.revision, left.key)
 				return
@@ -348,11 +349,23 @@ func (h *history) judgeWatch(w watch) {
 		if e.kind == "BOOKMARK" {
 			continue
 		}
-		if want := h.told(h.entries[e.revision-1]); e != want {
+		of := h.between(e.revision-1, e.revision)
+		if len(of) == 0 {
+			h.fault("%s of %s told %v, and the log has no such revision", w.how, w.prefix, e)
+			return
+		}
+		if want := h.told(of[0]); e != want {
 			h.fault("%s of %s told %v, and the log says %v", w.how, w.prefix, e, want)
 			return
 		}
 	}
+}
+
+// between are the entries after a revision up to another, that one included.
+func (h *history) between(after, upTo int64) []entry {
+	from, _ := slices.BinarySearchFunc(h.entries, after+1, func(e entry, r int64) int { return cmp.Compare(e.revision, r) })
+	to, _ := slices.BinarySearchFunc(h.entries, upTo+1, func(e entry, r int64) int { return cmp.Compare(e.revision, r) })
+	return h.entries[from:max(from, to)]
 }
 
 // told is an entry as a watch has to tell it.
