@@ -113,12 +113,16 @@ type history struct {
 // judge tells everything in the notes that does not fit the log.
 func judge(entries []entry, n *notes, owner func(key string) owner) []string {
 	h := &history{entries: entries, byKey: map[string][]entry{}, owner: owner}
+	holes := 0
 	for _, e := range entries {
-		if e.revision != h.last+1 {
+		if holes += int(e.revision - h.last - 1); holes > 0 && len(h.faults) == 0 {
 			h.fault("the log has revision %d where %d belongs", e.revision, h.last+1)
 		}
 		h.last = e.revision
 		h.byKey[e.key] = append(h.byKey[e.key], e)
+	}
+	if holes > 0 {
+		h.fault("the log lacks %d revisions", holes)
 	}
 	h.judgeWrites(n.writes)
 	for _, r := range n.reads {
