@@ -21,8 +21,9 @@
 // A life lasts less than the five minutes after which an API server asks for the first compaction, so that the log is whole.
 // Long runs are many lives:
 //
+//	make faults FAULTS=2000 KILLS=300
 //	go test ./test/faults -run RandomFaults -timeout 0 -v -args -faults=2000
-//	go test ./test/faults -run Killed -timeout 0 -v -args -kills=300
+//	go test ./test/faults -run Killed/MariaDB -timeout 0 -v -args -kills=300
 //
 // A fault counts when it hit a statement that a server sent. All choices of a run come from its seed, which is told; -seed
 // makes the same ones again, as far as the scheduler lets them meet the same statements.

@@ -33,7 +33,7 @@ func (c *crowd) watchAll() {
 // whenever it can, on any server.
 type follower struct {
 	*crowd
-	ctx      context.Context //nolint:containedctx // of its one goroutine
+	ctx      context.Context // of its one goroutine
 	resource *resource
 	chance   *rand.Rand
 	// end is how far it came.
