@@ -96,7 +96,7 @@ func (c *crowd) tell(entries []entry) {
 	for _, w := range why[:min(len(why), 5)] {
 		c.Logf("%d writes were not answered for certain: %.200s", c.doubts[w], w)
 	}
-	if of[acknowledged] < 40 || len(c.notes.lists) < 20 || events < 40 {
+	if of[acknowledged] < 20 || len(c.notes.lists) < 10 || events < 20 {
 		c.Errorf("this proves little")
 	}
 }
