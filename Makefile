@@ -51,6 +51,8 @@ FUZZTIME ?= 30s
 SOAK_LIVES ?= 24000
 SOAK_STEPS ?= 400
 SOAK_FROM := $(or $(SOAK_FROM),$(shell date +%s))
+FAULTS ?= 2000
+KILLS ?= 300
 BENCHTIME ?= 1s
 CONTROLLER_GEN := sigs.k8s.io/controller-tools/cmd/controller-gen@v0.21.0
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
@@ -120,6 +122,10 @@ soak: build tools ## Watch over the laws for long: SOAK_LIVES in memory (a milli
 	@go test -count=1 -timeout 0 ./pkg/plan -run TheLawsHoldInRandomLives -lives $(SOAK_LIVES) -first-life $(SOAK_FROM) -v | grep -vE '^=== '
 	@echo "== a real life of seed $(SOAK_FROM)"
 	@go test -count=1 -timeout 0 ./test/e2e -run ARealLifeKeepsTheLaws -life.steps $(SOAK_STEPS) -life.seed $(SOAK_FROM) -v | grep -vE '^=== '
+
+.PHONY: faults
+faults: build tools databases ## Spoil whole planes for long: FAULTS (2000) of their database, KILLS (300) of them on MariaDB and on SQLite
+	@go test -count=1 -timeout 0 ./test/faults -v -args -faults=$(FAULTS) -kills=$(KILLS) $(if $(SEED),-seed=$(SEED)) | grep -vE '^=== '
 
 .PHONY: bench
 bench: build tools ## Run the benchmarks: of functions for BENCHTIME (1s), then of a plane with members

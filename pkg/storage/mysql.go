@@ -205,6 +205,12 @@ func answered(err error) bool {
 	return errors.As(err, &answer) && !farewell[answer.Number]
 }
 
+// denied tells whether the user may not do what was asked, on the database or a table.
+func denied(err error) bool {
+	var answer *mysql.MySQLError
+	return errors.As(err, &answer) && (answer.Number == 1044 || answer.Number == 1142)
+}
+
 // uselessServer tells whether the server said that it takes no writes.
 func uselessServer(err error) bool {
 	var answer *mysql.MySQLError

@@ -81,7 +81,10 @@ func (p *inspection) schema() error {
 	if !p.source.readOnly {
 		for _, statement := range []string{mysqlEntries, mysqlHead} {
 			if _, err := p.conn.ExecContext(p.ctx, statement); err != nil {
-				return fmt.Errorf("making tables: %w; grant ALL on the database to the user", err)
+				if denied(err) {
+					err = fmt.Errorf("%w; grant ALL on the database to the user", err)
+				}
+				return fmt.Errorf("making tables: %w", err)
 			}
 		}
 	}

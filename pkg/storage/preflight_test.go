@@ -110,6 +110,33 @@ func TestTablesThatAreNotWholeAreFinishedOrRefused(t *testing.T) {
 	}
 }
 
+// Advice that is wrong costs more than none.
+func TestOnlyAUserWhoIsDeniedTheTablesIsToldToGetThem(t *testing.T) {
+	for name, tc := range map[string]struct {
+		answer  mysqlproxy.Error
+		advised bool
+	}{
+		"denied on the table":    {mysqlproxy.Error{Code: 1142, State: "42000", Message: "CREATE command denied to user"}, true},
+		"denied on the database": {mysqlproxy.Error{Code: 1044, State: "42000", Message: "Access denied for user"}, true},
+		"read-only":              {mysqlproxy.ErrReadOnly, false},
+		"full":                   {mysqlproxy.ErrTableFull, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := harness.SharedMariaDB(t)
+			p := mysqlproxy.Run(t, mysqlproxy.Options{Address: m.Address()})
+			p.Add(mysqlproxy.Rule{Match: mysqlproxy.OfKind("CREATE"), Fault: mysqlproxy.Fail(tc.answer)})
+			s, err := Start(t.Context(), Config{Endpoint: m.URLAt(p.Address(), m.Database(t))})
+			if err == nil {
+				shut(t, s)
+				t.Fatal("it was accepted")
+			}
+			if !strings.Contains(err.Error(), tc.answer.Message) || strings.Contains(err.Error(), "grant ALL") != tc.advised {
+				t.Errorf("it says %q", err)
+			}
+		})
+	}
+}
+
 func TestAServerThatCannotBeReachedIsNamedWithoutItsPassword(t *testing.T) {
 	m := harness.SharedMariaDB(t)
 	database := m.Database(t)

@@ -22,16 +22,18 @@ func serveTwo(t *testing.T) [2]*Server {
 }
 
 func TestTwoServersTellOneStory(t *testing.T) {
+	onShared(t, testOneStory)
+}
+
+func testOneStory(t *testing.T, clients [2]*clientv3.Client) {
 	const writers, rounds = 16, 15
 	const last = 1 + writers*rounds*3
-	servers := serveTwo(t)
-	clients := [2]*clientv3.Client{client(t, servers[0]), client(t, servers[1])}
 	var wait sync.WaitGroup
 	stories := make([][]string, 4)
 	for n := range stories {
 		wait.Go(func() {
 			var err error
-			if stories[n], err = follow(t.Context(), clients[n%2], 1, last); err != nil {
+			if stories[n], err = follow(t.Context(), clients[n%2], 2, last); err != nil {
 				t.Errorf("watch %d: %v", n, err)
 			}
 		})
@@ -52,8 +54,10 @@ func TestTwoServersTellOneStory(t *testing.T) {
 }
 
 func TestOnlyOneOfTwoServersWins(t *testing.T) {
-	servers := serveTwo(t)
-	clients := [2]*clientv3.Client{client(t, servers[0]), client(t, servers[1])}
+	onShared(t, testOneWins)
+}
+
+func testOneWins(t *testing.T, clients [2]*clientv3.Client) {
 	made, err := create(t.Context(), clients[0], "/r/lease", "0")
 	if err != nil {
 		t.Fatal(err)
@@ -91,8 +95,10 @@ func TestOnlyOneOfTwoServersWins(t *testing.T) {
 }
 
 func TestWhatIsAcknowledgedByOneServerIsReadThroughTheOther(t *testing.T) {
-	servers := serveTwo(t)
-	writing, reading := client(t, servers[0]), client(t, servers[1])
+	onShared(t, func(t *testing.T, clients [2]*clientv3.Client) { testReadThroughTheOther(t, clients[0], clients[1]) })
+}
+
+func testReadThroughTheOther(t *testing.T, writing, reading *clientv3.Client) {
 	for n := range 200 {
 		made, err := create(t.Context(), writing, fmt.Sprintf("/r/%03d", n), "v")
 		if err != nil {
@@ -130,8 +136,10 @@ func TestAWatchHearsOfTheOtherServersWritesSoon(t *testing.T) {
 // Progress that is told by one server must cover what the other acknowledged, or an
 // API server would serve a list from its cache that lacks it.
 func TestProgressCoversTheOtherServersWrites(t *testing.T) {
-	servers := serveTwo(t)
-	writing, watching := client(t, servers[0]), client(t, servers[1])
+	onShared(t, func(t *testing.T, clients [2]*clientv3.Client) { testProgressCovers(t, clients[0], clients[1]) })
+}
+
+func testProgressCovers(t *testing.T, writing, watching *clientv3.Client) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	events := watching.Watch(clientv3.WithRequireLeader(ctx), "/r/", clientv3.WithPrefix(), clientv3.WithCreatedNotify())

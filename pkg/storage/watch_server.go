@@ -22,7 +22,7 @@ const (
 	compactKey    = "compact_rev_key"
 	apiCompactKey = "compact_rev_key_apiserver"
 
-	// noWatch is the id of an answer about the whole stream.
+	// noWatch is the id of an answer to who asked for no watch that can be.
 	noWatch = -1
 )
 
@@ -96,6 +96,9 @@ type activeWatch struct {
 	request    *etcdserverpb.WatchCreateRequest
 	cancel     context.CancelFunc
 	delivering sync.Mutex // taking and sending is one step
+	// ended says, under delivering, that the client was told of the end: nothing may
+	// follow.
+	ended bool
 }
 
 func (s *watchStream) answer(ctx context.Context, request *etcdserverpb.WatchRequest) error {
@@ -169,6 +172,9 @@ func (s *watchStream) follow(ctx context.Context, a *activeWatch) {
 func (s *watchStream) deliver(a *activeWatch) error {
 	a.delivering.Lock()
 	defer a.delivering.Unlock()
+	if a.ended {
+		return nil
+	}
 	events, upTo, err := a.take()
 	if err != nil {
 		return err
@@ -176,20 +182,24 @@ func (s *watchStream) deliver(a *activeWatch) error {
 	return s.sendEvents(a, events, upTo)
 }
 
-// progress tells that everything up to a revision was sent: on the whole
-// stream if it was asked for, else on each watch that wants to know now and
-// then. What is pending is taken from all watches at one moment, and sent before the
+// progress tells that everything up to a revision was sent: to each watch if it
+// was asked for, else to each that wants to know now and then. etcd answers who
+// asks by one report to the whole stream. Its client hands that to every watch it
+// has, also to one whose channel it has closed because the server ended it, and
+// panics; so each watch is told by itself, and one that was ended is not. What is pending is taken from all watches at one moment, and sent before the
 // report, and no later event can come in between: an API server takes a report
 // of a revision that lies behind events as the revision that its cache shows.
 func (s *watchStream) progress(asked bool) error {
 	s.mu.Lock()
-	watches := slices.Collect(maps.Values(s.watches))
+	all := slices.Collect(maps.Values(s.watches))
 	s.mu.Unlock()
-	watchers := make([]*watcher, 0, len(watches))
-	for _, a := range watches { // only here are several held at once
+	watches, watchers := make([]*activeWatch, 0, len(all)), make([]*watcher, 0, len(all))
+	for _, a := range all { // only here are several held at once
 		a.delivering.Lock()
 		defer a.delivering.Unlock()
-		watchers = append(watchers, a.watcher)
+		if !a.ended {
+			watches, watchers = append(watches, a), append(watchers, a.watcher)
+		}
 	}
 	pending, upTo, err := s.server.backend.hub.takeAll(watchers)
 	for n, a := range watches {
@@ -200,11 +210,8 @@ func (s *watchStream) progress(asked bool) error {
 	if err != nil {
 		return nil //nolint:nilerr // follow meets the same error and ends that watch
 	}
-	if asked {
-		return s.send(upTo, &etcdserverpb.WatchResponse{WatchId: noWatch})
-	}
 	for _, a := range watches {
-		if !a.request.ProgressNotify {
+		if !asked && !a.request.ProgressNotify {
 			continue
 		}
 		if err := s.send(upTo, &etcdserverpb.WatchResponse{WatchId: a.id}); err != nil {
@@ -225,6 +232,9 @@ func (s *watchStream) end(id int64, last *etcdserverpb.WatchResponse) error {
 	}
 	a.cancel()
 	a.stop()
+	a.delivering.Lock()
+	defer a.delivering.Unlock()
+	a.ended = true
 	last.WatchId, last.Canceled = id, true
 	return s.send(s.server.backend.hub.published(), last)
 }

@@ -109,11 +109,11 @@ func TestAServerWithOtherKeysIsRefused(t *testing.T) {
 		}{
 			"all of them": {func(string) {}, "other client-ca, service-account, serving-ca"},
 			"the one that signs tokens": {func(dir string) {
-				handKeys(t, first, dir)
+				harness.HandKeys(t, first, dir)
 				remove(t, dir, "service-account.key")
 			}, "other service-account"},
 			"the one that encrypts": {func(dir string) {
-				handKeys(t, first, dir)
+				harness.HandKeys(t, first, dir)
 				remove(t, dir, "encryption.yaml")
 			}, "cannot read the secrets that are in the database"},
 		} {
@@ -139,7 +139,7 @@ func TestKeysThatAreLostAreReplacedWhenItIsAskedFor(t *testing.T) {
 	onEach(t, func(t *testing.T, url string) {
 		p := startPair(t, url)
 		dir := filepath.Join(t.TempDir(), "c")
-		handKeys(t, p.servers[0].DataDir, dir)
+		harness.HandKeys(t, p.servers[0].DataDir, dir)
 		remove(t, dir, "service-account.key")
 		if _, _, err := p.servers[1].Stop(); err != nil {
 			t.Fatal(err)

@@ -40,7 +40,7 @@ func startPair(t *testing.T, url string) *pair {
 	p := &pair{T: t}
 	dirs := [2]string{filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")}
 	p.servers[0] = harness.RunPlane(t, harness.PlaneOptions{DataDir: dirs[0], Args: []string{"--storage=" + url}})
-	handKeys(t, dirs[0], dirs[1])
+	harness.HandKeys(t, dirs[0], dirs[1])
 	p.servers[1] = harness.RunPlane(t, harness.PlaneOptions{DataDir: dirs[1], Args: []string{"--storage=" + url}})
 	first := p.servers[0].RestConfig()
 	both := p.either(first)
@@ -51,17 +51,6 @@ func startPair(t *testing.T, url string) *pair {
 		t.Fatal(err)
 	}
 	return p
-}
-
-// handKeys brings the keys of one data directory into another as an operator does.
-func handKeys(t *testing.T, from, to string) {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "plane.keys")
-	for _, args := range [][]string{{"keys", "export", "--data-dir", from, "--out", file}, {"keys", "import", "--data-dir", to, "--in", file}} {
-		if out, err := cellfed(t.Context(), args...); err != nil {
-			t.Fatalf("%v: %v\n%s", args, err, out)
-		}
-	}
 }
 
 // cellfed runs the binary until it ends.

@@ -216,6 +216,21 @@ func (p *Plane) PID() int {
 	return p.current.command.Process.Pid
 }
 
+// Running tells whether the plane's process is there: one that nobody ended should be.
+func (p *Plane) Running() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.current == nil {
+		return false
+	}
+	select {
+	case <-p.current.gone:
+		return false
+	default:
+		return true
+	}
+}
+
 // Stop ends the plane in an orderly way (SIGTERM) and tells how long that took and with which exit code.
 func (p *Plane) Stop() (time.Duration, int, error) {
 	p.mu.Lock()
