@@ -2,13 +2,19 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/component-base/metrics/legacyregistry"
+	"k8s.io/klog/v2"
 
 	"github.com/cellfed/cellfed/config/crd"
 	configv1alpha1 "github.com/cellfed/cellfed/pkg/apis/config/v1alpha1"
@@ -19,6 +25,7 @@ import (
 	"github.com/cellfed/cellfed/pkg/manager"
 	"github.com/cellfed/cellfed/pkg/metrics"
 	"github.com/cellfed/cellfed/pkg/settings"
+	"github.com/cellfed/cellfed/pkg/tunnels"
 	"github.com/cellfed/cellfed/pkg/typeschema"
 	"github.com/cellfed/cellfed/webhooks/admission"
 	"github.com/cellfed/cellfed/webhooks/conversion"
@@ -27,6 +34,10 @@ import (
 // planeConfig puts together what a plane is made of.
 func planeConfig(c *configv1alpha1.CellFedConfiguration) (apiserver.Config, error) {
 	crds, err := crd.All()
+	if err != nil {
+		return apiserver.Config{}, err
+	}
+	way, err := tunnelsOf(c)
 	if err != nil {
 		return apiserver.Config{}, err
 	}
@@ -43,9 +54,50 @@ func planeConfig(c *configv1alpha1.CellFedConfiguration) (apiserver.Config, erro
 		Closed:      isFederated,
 		Admission:   []apiserver.AdmissionPlugin{{Name: admission.PluginName, New: door.New}},
 		// The door's own watches are no part that can be switched off: without them it refuses everything.
-		Parts:     []apiserver.Part{{Name: "admission", Run: door.Run}},
-		Candidate: candidate(c),
+		Parts:     append([]apiserver.Part{{Name: "admission", Run: door.Run}}, tunnelPart(way)...),
+		Candidate: candidate(c, way),
 	}, nil
+}
+
+// tunnelsOf are the tunnels that this server serves; nil if it serves none.
+func tunnelsOf(c *configv1alpha1.CellFedConfiguration) (*tunnels.Tunnels, error) {
+	if c.Tunnel.Port != nil && *c.Tunnel.Port < 0 {
+		return nil, nil
+	}
+	name, err := tunnelName(c.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	opts := tunnels.Options{
+		BindAddress: net.ParseIP(c.BindAddress), Port: configv1alpha1.DefaultTunnelPort, MayMove: true, Address: c.Tunnel.Address,
+		Name: name, Files: tunnels.Files(host.TunnelFilesIn(c.DataDir)), Metrics: legacyregistry.Registerer(),
+	}
+	if c.Tunnel.Port != nil {
+		opts.Port, opts.MayMove = int(*c.Tunnel.Port), false
+	}
+	return tunnels.New(opts, klog.Background().WithName(host.LoggerName)), nil
+}
+
+// tunnelName is what this server is called among those of a plane, the same after each start: agents tell servers apart
+// by it, and it stands where the plane tells of its tunnels.
+func tunnelName(dataDir string) (string, error) {
+	machine, err := os.Hostname()
+	if err != nil {
+		machine = "cellfed"
+	}
+	dir, err := filepath.Abs(dataDir)
+	if err != nil {
+		return "", fmt.Errorf("naming the server: %w", err)
+	}
+	sum := sha256.Sum256([]byte(dir))
+	return machine + "_" + hex.EncodeToString(sum[:4]), nil
+}
+
+func tunnelPart(way *tunnels.Tunnels) []apiserver.Part {
+	if way == nil {
+		return nil
+	}
+	return []apiserver.Part{{Name: "tunnels", Run: way.Run}}
 }
 
 // keyService is the plugin that the configuration names.
@@ -89,7 +141,7 @@ func startSettings(c *configv1alpha1.CellFedConfiguration) settings.Settings {
 
 // enabledParts are the parts that the configuration switches on. CellFed's own controllers share caches and the
 // connections to members, and so are one part with switches inside.
-func enabledParts(c *configv1alpha1.CellFedConfiguration, identity string, fence func() error) []apiserver.Part {
+func enabledParts(c *configv1alpha1.CellFedConfiguration, way *tunnels.Tunnels, identity string, fence func() error) []apiserver.Part {
 	var on []apiserver.Part
 	for _, p := range apiserver.Upstream() {
 		if c.Enabled(p.Name) {
@@ -101,7 +153,7 @@ func enabledParts(c *configv1alpha1.CellFedConfiguration, identity string, fence
 	}
 	tunnelCert, tunnelKey := host.TunnelCAIn(c.DataDir)
 	return append(on, apiserver.Part{Name: "controllers", Run: func(ctx context.Context, config *rest.Config) error {
-		return manager.Run(ctx, config, manager.Options{
+		opts := manager.Options{
 			MemoryPerMember: c.Propagation.MemoryPerMember.Value(),
 			Fence:           fence,
 			TunnelCA:        manager.TunnelCA{CertFile: tunnelCert, KeyFile: tunnelKey},
@@ -109,20 +161,24 @@ func enabledParts(c *configv1alpha1.CellFedConfiguration, identity string, fence
 			Enabled:         c.Enabled,
 			Conversion:      typeschema.InProcess(),
 			Settings:        startSettings(c),
-		})
+		}
+		if way != nil {
+			opts.Tunnels = way
+		}
+		return manager.Run(ctx, config, opts)
 	}})
 }
 
 // candidate runs the enabled parts on the server that leads; nil if there are none.
-func candidate(c *configv1alpha1.CellFedConfiguration) func(context.Context, *rest.Config, string) error {
-	if len(enabledParts(c, "", nil)) == 0 {
+func candidate(c *configv1alpha1.CellFedConfiguration, way *tunnels.Tunnels) func(context.Context, *rest.Config, string) error {
+	if len(enabledParts(c, way, "", nil)) == 0 {
 		return nil
 	}
 	return func(ctx context.Context, loopback *rest.Config, identity string) error {
 		metrics.Register()
 		if !c.Elects() {
 			metrics.Leading(true)
-			return runAll(ctx, loopback, enabledParts(c, identity, nil))
+			return runAll(ctx, loopback, enabledParts(c, way, identity, nil))
 		}
 		metrics.Leading(false)
 		e := c.LeaderElection
@@ -131,7 +187,7 @@ func candidate(c *configv1alpha1.CellFedConfiguration) func(context.Context, *re
 			LeaseDuration: e.LeaseDuration.Duration, RenewDeadline: e.RenewDeadline.Duration, RetryPeriod: e.RetryPeriod.Duration,
 			Observe: metrics.Leading,
 		}, func(ctx context.Context, config *rest.Config, fence *election.Fence) error {
-			return runAll(ctx, config, enabledParts(c, identity, fence.Check))
+			return runAll(ctx, config, enabledParts(c, way, identity, fence.Check))
 		})
 	}
 }

@@ -102,6 +102,15 @@ func TunnelCAIn(dir string) (cert, key string) {
 	return filepath.Join(dir, "pki", tunnelCACert), filepath.Join(dir, "pki", tunnelCAKey)
 }
 
+// TunnelFiles are what tunnels are served with.
+type TunnelFiles struct{ Cert, Key, AgentCA, ClientCA string }
+
+// TunnelFilesIn are those of a data directory that somebody else may hold.
+func TunnelFilesIn(dir string) TunnelFiles {
+	in := func(name string) string { return filepath.Join(dir, "pki", name) }
+	return TunnelFiles{Cert: in("serving.crt"), Key: in("serving.key"), AgentCA: in(tunnelCACert), ClientCA: in("client-ca.crt")}
+}
+
 // bundle writes certificates into one file, unless they are what it holds.
 func bundle(path string, certs ...*x509.Certificate) error {
 	var data []byte

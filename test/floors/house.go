@@ -70,6 +70,7 @@ var house = map[string]Floor{
 	"pkg/controllers": Rooms,
 	"pkg/apiserver":   Rooms,
 	"pkg/manager":     Rooms,
+	"pkg/tunnels":     Rooms,
 	"pkg/cli":         Rooms,
 	"pkg/reencrypt":   Rooms,
 	"pkg/playground":  Rooms,

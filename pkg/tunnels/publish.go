@@ -1,0 +1,66 @@
+package tunnels
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+
+	"github.com/cellfed/cellfed/pkg/apis/wellknown"
+)
+
+// publishAgain is how often a server looks whether what it tells is still there.
+const publishAgain = 30 * time.Second
+
+// publish tells where this server's tunnels are, until ctx ends. What others tell is left alone; whoever takes a server
+// away for good removes what it told.
+func publish(ctx context.Context, config *rest.Config, name, address string) error {
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("making a client: %w", err)
+	}
+	told := ""
+	for {
+		err := publishOnce(ctx, client, name, address)
+		if err != nil && ctx.Err() == nil && err.Error() != told { // tried again; joining needs it, and nothing else
+			told = err.Error()
+			klog.FromContext(ctx).Info("Telling where tunnels are served did not succeed, and is tried again", "reason", told)
+		}
+		pause := publishAgain
+		if err != nil {
+			pause = time.Second
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
+}
+
+func publishOnce(ctx context.Context, client kubernetes.Interface, name, address string) error {
+	maps := client.CoreV1().ConfigMaps(wellknown.FederationNamespace)
+	have, err := maps.Get(ctx, wellknown.TunnelServersConfigMap, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		_, err = maps.Create(ctx, &corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Namespace: wellknown.FederationNamespace, Name: wellknown.TunnelServersConfigMap},
+			Data:       map[string]string{name: address},
+		}, metav1.CreateOptions{})
+		return err
+	}
+	if err != nil || have.Data[name] == address {
+		return err
+	}
+	if have.Data == nil {
+		have.Data = map[string]string{}
+	}
+	have.Data[name] = address
+	_, err = maps.Update(ctx, have, metav1.UpdateOptions{})
+	return err
+}

@@ -1,0 +1,72 @@
+package tunnels
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/cellfed/cellfed/proxy/server"
+)
+
+// Files are the keys and authorities that tunnels are served with, in PEM. They may change while the server runs.
+type Files struct {
+	// Cert and Key are the server's own.
+	Cert, Key string
+	// AgentCA signs agents' certificates, and ClientCA those of clients.
+	AgentCA, ClientCA string
+}
+
+// readAgain is how long what was read is taken for what the files hold.
+const readAgain = 10 * time.Second
+
+// trust is what the files say, read now and then.
+type trust struct {
+	files Files
+
+	mu   sync.Mutex
+	at   time.Time
+	last server.Trust
+}
+
+func (t *trust) now() (server.Trust, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if time.Since(t.at) < readAgain {
+		return t.last, nil
+	}
+	read, err := t.read()
+	if err != nil {
+		if t.at.IsZero() {
+			return server.Trust{}, err
+		}
+		return t.last, nil // a file that is being written is one the next time
+	}
+	t.last, t.at = read, time.Now()
+	return read, nil
+}
+
+func (t *trust) read() (out server.Trust, err error) {
+	if out.Certificate, err = tls.LoadX509KeyPair(t.files.Cert, t.files.Key); err != nil {
+		return out, fmt.Errorf("reading the certificate of tunnels: %w", err)
+	}
+	if out.Agents, err = pool(t.files.AgentCA); err != nil {
+		return out, err
+	}
+	out.Clients, err = pool(t.files.ClientCA)
+	return out, err
+}
+
+func pool(file string) (*x509.CertPool, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading an authority: %w", err)
+	}
+	p := x509.NewCertPool()
+	if !p.AppendCertsFromPEM(data) {
+		return nil, fmt.Errorf("reading an authority: %s holds no certificate", file)
+	}
+	return p, nil
+}
