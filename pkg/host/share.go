@@ -78,6 +78,11 @@ func (d *Dir) Import(in string) error {
 	if err != nil {
 		return err
 	}
+	return whileNobodyChanges(d.path, func() error { return d.adopt(keys, in) })
+}
+
+// adopt writes those of the keys that are not here, unless some that are here speak against it.
+func (d *Dir) adopt(keys sharedKeys, in string) error {
 	var missing []string
 	for _, name := range shared {
 		have, err := os.ReadFile(d.file(name))
