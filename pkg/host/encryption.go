@@ -344,7 +344,7 @@ func encryption(path, database string) error {
 		return fmt.Errorf("reading encryption configuration: %w", err)
 	}
 	if _, err := os.Stat(database); err == nil {
-		return fmt.Errorf("the encryption key %s is gone, but %s is there: its secrets cannot be read without that key", path, database)
+		return fmt.Errorf("the encryption key %s is gone, but %s is there: its secrets cannot be read without that key; bring back the folder %s, or what cellfed keys export wrote, with cellfed keys import", path, database, filepath.Dir(path))
 	}
 	key, err := newKey()
 	if err != nil {

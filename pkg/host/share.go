@@ -71,7 +71,8 @@ func ExportKeys(dataDir, out string) error {
 }
 
 // Import brings the keys of another server's data directory into this one. Keys of another plane that are here already
-// are never overwritten. An encryption configuration that still has every key of the one that is here takes its place:
+// are never overwritten. A database that is here without keys was restored, and whether the keys are its own is judged by the
+// server, which does not start with others. An encryption configuration that still has every key of the one that is here takes its place:
 // so a new key comes to all servers before one of them uses it.
 func (d *Dir) Import(in string) error {
 	keys, err := readSharedKeys(in)
@@ -98,12 +99,9 @@ func (d *Dir) adopt(keys sharedKeys, in string) error {
 			return fmt.Errorf("%s has keys of encryption that %s lacks: bring them to the server that exported it first, or delete %s when nothing is encrypted with them any more",
 				d.path, in, d.file(name))
 		default:
-			return fmt.Errorf("%s has another %s than %s: it belongs to another plane; import into an empty data directory, or move %s away if no database needs its keys",
-				d.path, name, in, filepath.Join(d.path, "pki"))
+			return fmt.Errorf("%s has another %s than %s: it belongs to another plane; import into a data directory without keys, or, if the database was written with those in %s, move %s away and import again",
+				d.path, name, in, in, filepath.Join(d.path, "pki"))
 		}
-	}
-	if _, err := os.Stat(d.Database()); err == nil && len(missing) == len(shared) {
-		return fmt.Errorf("%s is there, and its keys are gone: bring those back, or import into an empty data directory", d.Database())
 	}
 	for _, name := range missing {
 		if err := writeFile(d.file(name), []byte(keys.Files[name])); err != nil {

@@ -92,12 +92,13 @@ func TestAnImportIsRefused(t *testing.T) {
 		says string
 	}{
 		"over another plane's keys": {into: func(d *Dir) { keys(t, d, start, local) }, file: string(text), says: "belongs to another plane"},
-		"beside an old database without its keys": {
+		"over another plane's keys beside a database": {
 			into: func(d *Dir) {
+				keys(t, d, start, local)
 				if err := os.WriteFile(d.Database(), []byte("old"), 0o600); err != nil {
 					t.Fatal(err)
 				}
-			}, file: string(text), says: "its keys are gone",
+			}, file: string(text), says: "pki away and import again",
 		},
 		"of another file":                  {file: "apiVersion: v1\nkind: Secret\n", says: "was not written by cellfed keys export"},
 		"of a file that lacks a key":       {file: strings.Replace(string(text), "service-account.key", "unknown.key", 1), says: "lacks service-account.key"},
@@ -123,6 +124,24 @@ func TestAnImportIsRefused(t *testing.T) {
 				t.Errorf("changed %v", differ)
 			}
 		})
+	}
+}
+
+func TestKeysMayBeImportedBesideADatabaseThatWasRestored(t *testing.T) {
+	a, b := open(t), open(t)
+	keys(t, a, start, local)
+	if err := os.WriteFile(b.Database(), []byte("restored"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Keys(start, local, names); err == nil || !strings.Contains(err.Error(), "cellfed keys import") {
+		t.Errorf("without keys, the server is told %v", err)
+	}
+	if err := b.Import(export(t, a)); err != nil {
+		t.Fatal(err)
+	}
+	keys(t, b, start, local)
+	if inA, inB := contents(t, a), contents(t, b); inA[encryptionFile] != inB[encryptionFile] || inB["state.db"] != "restored" {
+		t.Error("the keys are not the exported ones, or the database is not the one that was there")
 	}
 }
 
