@@ -227,7 +227,7 @@ func TestOfChangesAtTheSameTimeNoneIsLost(t *testing.T) {
 		})
 		// These change something once, or are refused because there is a key that the file lacks: none may bring back
 		// what it read before another change.
-		group.Go(func() { _ = d.Import(exported) })
+		group.Go(func() { _ = importInto(d, exported) })
 		group.Go(func() { _ = d.EncryptWith(nil) })
 	}
 	group.Wait()

@@ -19,6 +19,15 @@ func export(t *testing.T, d *Dir) string {
 	return out
 }
 
+// importInto does what cellfed keys import does.
+func importInto(d *Dir, in string) error {
+	keys, err := ReadSharedKeys(in)
+	if err != nil {
+		return err
+	}
+	return d.Import(keys)
+}
+
 func sharedOf(t *testing.T, k Keys) map[string]string {
 	t.Helper()
 	prints, err := k.Fingerprints()
@@ -31,7 +40,7 @@ func sharedOf(t *testing.T, k Keys) map[string]string {
 func TestAServerWithImportedKeysIsOfTheSamePlane(t *testing.T) {
 	a, b := open(t), open(t)
 	first := keys(t, a, start, local)
-	if err := b.Import(export(t, a)); err != nil {
+	if err := importInto(b, export(t, a)); err != nil {
 		t.Fatal(err)
 	}
 	second := keys(t, b, start, local)
@@ -64,7 +73,7 @@ func TestExportedKeys(t *testing.T) {
 	})
 	t.Run("may be imported again", func(t *testing.T) {
 		before := contents(t, a)
-		if err := a.Import(out); err != nil {
+		if err := importInto(a, out); err != nil {
 			t.Error(err)
 		}
 		if differ := changed(before, contents(t, a)); len(differ) != 0 {
@@ -115,7 +124,7 @@ func TestAnImportIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := contents(t, b)
-			if err := b.Import(in); err == nil || !strings.Contains(err.Error(), tt.says) {
+			if err := importInto(b, in); err == nil || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("got %v, want something with %q", err, tt.says)
 			} else if strings.Contains(err.Error(), "BEGIN") {
 				t.Errorf("the error shows keys: %v", err)
@@ -136,7 +145,7 @@ func TestKeysMayBeImportedBesideADatabaseThatWasRestored(t *testing.T) {
 	if _, err := b.Keys(start, local, names); err == nil || !strings.Contains(err.Error(), "cellfed keys import") {
 		t.Errorf("without keys, the server is told %v", err)
 	}
-	if err := b.Import(export(t, a)); err != nil {
+	if err := importInto(b, export(t, a)); err != nil {
 		t.Fatal(err)
 	}
 	keys(t, b, start, local)
@@ -148,7 +157,7 @@ func TestKeysMayBeImportedBesideADatabaseThatWasRestored(t *testing.T) {
 func TestAnEncryptionConfigurationIsReplacedOnlyByOneThatHasAllItsKeys(t *testing.T) {
 	a, b := open(t), open(t)
 	k := keys(t, a, start, local)
-	if err := b.Import(export(t, a)); err != nil {
+	if err := importInto(b, export(t, a)); err != nil {
 		t.Fatal(err)
 	}
 	before, err := os.ReadFile(k.Encryption)
@@ -159,7 +168,7 @@ func TestAnEncryptionConfigurationIsReplacedOnlyByOneThatHasAllItsKeys(t *testin
 	if err := os.WriteFile(k.Encryption, []byte(more), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Import(export(t, a)); err != nil {
+	if err := importInto(b, export(t, a)); err != nil {
 		t.Errorf("one more key: %v", err)
 	}
 	if contents(t, b)["encryption.yaml"] != more {
@@ -168,7 +177,7 @@ func TestAnEncryptionConfigurationIsReplacedOnlyByOneThatHasAllItsKeys(t *testin
 	if err := os.WriteFile(k.Encryption, before, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Import(export(t, a)); err == nil || !strings.Contains(err.Error(), "keys of encryption") {
+	if err := importInto(b, export(t, a)); err == nil || !strings.Contains(err.Error(), "keys of encryption") {
 		t.Errorf("a key was taken away: %v", err)
 	}
 }
