@@ -59,12 +59,17 @@ func newKeysImportCommand() *cobra.Command {
 			if dataDir == "" || in == "" {
 				return errors.New("--data-dir and --in are needed")
 			}
+			// Before the data directory is made: a mistyped name shall leave nothing behind.
+			keys, err := host.ReadSharedKeys(in)
+			if err != nil {
+				return err
+			}
 			dir, err := host.OpenDir(dataDir)
 			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, dir.Close()) }()
-			if err := dir.Import(in); err != nil {
+			if err := dir.Import(keys); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s has the plane's keys. Start the server with the plane's --storage.\n", dir.Path())

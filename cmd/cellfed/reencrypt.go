@@ -77,7 +77,7 @@ func (f *reencryptFlags) run(cmd *cobra.Command) error {
 	if err != nil || !f.prune {
 		return err
 	}
-	removed, err := keys.Prune()
+	removed, err := host.PruneEncryption(f.dataDir, keys)
 	if err != nil {
 		return err
 	}
@@ -107,16 +107,14 @@ same once more after --use.`,
 			if dataDir == "" {
 				return errors.New("say with --data-dir where the plane's keys are")
 			}
-			keys, err := host.ReadEncryption(dataDir)
-			if err != nil {
-				return err
-			}
 			name, out := use, cmd.OutOrStdout()
-			if use != "" {
-				err = keys.UseKey(use)
-			} else {
+			err := host.ChangeEncryption(dataDir, func(keys *host.Encryption) (err error) {
+				if use != "" {
+					return keys.UseKey(use)
+				}
 				name, err = keys.AddKey(prepare)
-			}
+				return err
+			})
 			if err != nil {
 				return err
 			}

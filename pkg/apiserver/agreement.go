@@ -19,6 +19,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/kubernetes/pkg/apis/core"
+
+	"github.com/cellfed/cellfed/pkg/host"
 )
 
 // What the servers of one plane must agree in is in the database, under one name: a ConfigMap with the fingerprints of
@@ -62,10 +64,21 @@ func checkAgreement(ctx context.Context, cfg Config, at place, stored generic.RE
 	if values[1] != nil {
 		// Without its plugin a server reads no secret, writes none, and is not ready: recordAgreement looks again.
 		if err := decodeStored(ctx, secrets, values[1], secret); err != nil && at.plugins.Ready() == nil {
-			return fmt.Errorf("this server cannot read the secrets that are in the database; bring it the plane's keys with cellfed keys export and import: %w", err)
+			return unreadable(cfg.KMS, err)
 		}
 	}
 	return nil
+}
+
+// unreadable says what to do about secrets that this server cannot decrypt, or not encrypt.
+func unreadable(with *host.KMS, err error) error {
+	const keys = "bring it the plane's keys with cellfed keys export and import"
+	if with == nil {
+		return fmt.Errorf("this server cannot read the secrets that are in the database; %s: %w", keys, err)
+	}
+	return fmt.Errorf("this server cannot read the secrets that are in the database, or cannot write them with KMS %s; "+
+		"see that the plugin at %s is well and has the key that the plane's other servers use, and, for what a local key or another KMS encrypted before, %s: %w",
+		with.Name, with.Endpoint, keys, err)
 }
 
 // agreementPath is where the storage has the object of the agreement.
@@ -151,10 +164,10 @@ func recordAgreement(ctx context.Context, cfg Config, loopback *rest.Config, min
 			_, err = secrets.Get(ctx, agreementName, metav1.GetOptions{})
 		}
 		if err != nil {
-			return fmt.Errorf("agreeing with other servers on encryption: %w", err)
+			return disagreeing(cfg.KMS, err)
 		}
 	} else if err != nil {
-		return fmt.Errorf("agreeing with other servers on encryption: %w", err)
+		return disagreeing(cfg.KMS, err)
 	}
 	data, annotations := onRecord(mine)
 	name.Annotations = annotations
@@ -196,4 +209,13 @@ func containsAll(have, want map[string]string) bool {
 		}
 	}
 	return true
+}
+
+// disagreeing tells why the Secret of the agreement could not be read or made. The API server calls whatever has to do with
+// encryption an internal error.
+func disagreeing(with *host.KMS, err error) error {
+	if apierrors.IsInternalError(err) {
+		return unreadable(with, err)
+	}
+	return fmt.Errorf("agreeing with other servers on encryption: %w", err)
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -197,6 +199,7 @@ func TestAPlane(t *testing.T) {
 	t.Run("a namespace of the plane's own cannot be deleted, another can", func(t *testing.T) { testKeeper(t, config) })
 	t.Run("closed types refuse what they do not know, and only then", func(t *testing.T) { testStrictFields(t, config, client) })
 	t.Run("closed types refuse what they do not know in every encoding", func(t *testing.T) { testEncodings(t, config, client) })
+	t.Run("profiles are served, and the command line is not", func(t *testing.T) { testProfiling(t, config) })
 	t.Run("a CRD is written only when it differs", func(t *testing.T) { testInstallCRD(t, config) })
 
 	stop()
@@ -235,6 +238,32 @@ func waitForPlane(t *testing.T, kubeconfig string, ended <-chan error) *rest.Con
 	}
 	t.Fatal("the plane did not become ready")
 	return nil
+}
+
+// A password may be in the command line, in the URL of the database.
+func testProfiling(t *testing.T, config *rest.Config) {
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func(path string) (code int, body string) {
+		data, err := client.Discovery().RESTClient().Get().AbsPath(path).SetHeader("Accept", "*/*").Do(t.Context()).StatusCode(&code).Raw()
+		if err != nil && code == 0 {
+			t.Fatalf("%s: %v", path, err)
+		}
+		return code, string(data)
+	}
+	if code, _ := get("/debug/pprof/heap"); code != http.StatusOK {
+		t.Errorf("a profile is answered with %d", code)
+	}
+	if code, body := get("/debug/pprof/cmdline"); code != http.StatusNotFound {
+		t.Errorf("the command line is answered with %d: %s", code, body)
+	}
+	for _, path := range []string{"/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/cmdline/", "/debug/pprof//cmdline", "/debug/flags", "/debug/vars", "/flagz", "/statusz", "/configz", "/metrics", "/version"} {
+		if _, body := get(path); strings.Contains(body, "-test.") || strings.Contains(body, os.Args[0]) {
+			t.Errorf("%s shows the command line: %s", path, body)
+		}
+	}
 }
 
 func testConversion(t *testing.T, client dynamic.Interface) {

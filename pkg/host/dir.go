@@ -101,6 +101,27 @@ func writeFile(path string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
+	return place(path, data, os.Rename)
+}
+
+// writeNewFile is writeFile for a file that must not be there, which is fs.ErrExist.
+func writeNewFile(path string, data []byte) error {
+	// Seen before anything is written, and, where the file system has links, for sure when it gets its name: a link, unlike a
+	// rename, never replaces what came there meanwhile.
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(err, fs.ErrExist)
+	}
+	return place(path, data, func(from, to string) error {
+		err := os.Link(from, to)
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return os.Rename(from, to)
+		}
+		return err
+	})
+}
+
+// place writes a file under a name of no meaning, and has it named when it is whole and safe.
+func place(path string, data []byte, name func(from, to string) error) error {
 	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
 	if err != nil {
 		return err
@@ -114,7 +135,7 @@ func writeFile(path string, data []byte) error {
 		err = closeErr
 	}
 	if err == nil {
-		err = os.Rename(tmp.Name(), path)
+		err = name(tmp.Name(), path)
 	}
 	if err == nil {
 		err = syncDir(filepath.Dir(path))

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"syscall"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -89,6 +90,64 @@ func (e *Encryption) Writer() string {
 	return describe(first[0], 1)[0]
 }
 
+// lockPatience is for how long one change waits for another. A change takes milliseconds.
+const lockPatience = 5 * time.Second
+
+// whileNobodyChanges runs f while no other process changes the configuration of encryption in a data directory. The lock is
+// beside the folder of keys, so that whoever copies or mounts the keys does not take it along; it is not the directory's own,
+// which a running plane holds.
+func whileNobodyChanges(dataDir string, f func() error) (err error) {
+	lock, err := os.OpenFile(filepath.Join(dataDir, "encryption.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("locking encryption configuration: %w", err)
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	for end := time.Now().Add(lockPatience); ; time.Sleep(10 * time.Millisecond) {
+		err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return f()
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return fmt.Errorf("locking encryption configuration %s: %w", lock.Name(), err)
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("the encryption configuration of %s is being changed by another cellfed command: try again when that has ended", dataDir)
+		}
+	}
+}
+
+// ChangeEncryption has change work on the configuration of encryption at rest as it is now, and writes what came of it.
+// Another process may hold the data directory; none changes the file meanwhile.
+func ChangeEncryption(dataDir string, change func(*Encryption) error) error {
+	return whileNobodyChanges(dataDir, func() error {
+		e, err := ReadEncryption(dataDir)
+		if err != nil {
+			return err
+		}
+		before := e.config.DeepCopy()
+		if err := change(e); err != nil {
+			return err
+		}
+		if reflect.DeepEqual(before, &e.config) {
+			return nil
+		}
+		return e.write()
+	})
+}
+
+// PruneEncryption takes away everything that a plane does not write with, and tells what that was. Whoever calls it knows that
+// nothing in the database needs it any more, as long as the plane encrypts as the file said that was verified.
+func PruneEncryption(dataDir string, verified *Encryption) (removed []string, err error) {
+	err = ChangeEncryption(dataDir, func(e *Encryption) error {
+		if e.Hash() != verified.Hash() {
+			return fmt.Errorf("%s was changed while everything was encrypted anew, and nothing is taken away from it: restart the plane, and run this again", e.path)
+		}
+		removed = e.Prune()
+		return nil
+	})
+	return removed, err
+}
+
 // AddKey makes a new local key, with which a plane encrypts from its next start on; one that is only prepared is for reading
 // until UseKey. The others stay for reading.
 func (e *Encryption) AddKey(prepared bool) (string, error) {
@@ -107,7 +166,7 @@ func (e *Encryption) AddKey(prepared bool) (string, error) {
 		}
 		box.Keys = slices.Insert(box.Keys, at, key)
 	}
-	return key.Name, e.write()
+	return key.Name, nil
 }
 
 // UseKey has a plane encrypt with a key that is there already, from its next start on.
@@ -124,7 +183,7 @@ func (e *Encryption) UseKey(name string) error {
 		key := box.Keys[at]
 		box.Keys = slices.Insert(slices.Delete(box.Keys, at, at+1), 0, key)
 	}
-	return e.write()
+	return nil
 }
 
 // box are the keys that entry i encrypts with.
@@ -139,9 +198,8 @@ func (e *Encryption) box(i int) (*apiserverv1.SecretboxConfiguration, error) {
 	return nil, fmt.Errorf("what is written is not encrypted by secretbox: change %s by hand", e.path)
 }
 
-// Prune takes away everything that the plane does not write with, and tells what that was. Whoever calls it knows that
-// nothing in the database needs it any more.
-func (e *Encryption) Prune() ([]string, error) {
+// Prune takes away everything that the plane does not write with, and tells what that was.
+func (e *Encryption) Prune() []string {
 	var removed []string
 	for i := range e.config.Resources {
 		r := &e.config.Resources[i]
@@ -168,10 +226,7 @@ func (e *Encryption) Prune() ([]string, error) {
 			}
 		}
 	}
-	if len(removed) == 0 {
-		return nil, nil
-	}
-	return removed, e.write()
+	return removed
 }
 
 // describe names the keys of a provider, the first limit of them; 0 is all.
@@ -205,20 +260,28 @@ func (d *Dir) EncryptWith(kms *KMS) error {
 	if err != nil {
 		return err
 	}
-	changed := false
+	// Most starts change nothing, and need neither the lock nor a folder of keys that can be written.
+	changed, err := e.encryptWith(kms)
+	if err != nil || !changed {
+		return err
+	}
+	return ChangeEncryption(d.path, func(e *Encryption) error {
+		_, err := e.encryptWith(kms)
+		return err
+	})
+}
+
+func (e *Encryption) encryptWith(kms *KMS) (changed bool, err error) {
 	for i := range e.config.Resources {
 		r := &e.config.Resources[i]
 		arranged, err := arrange(r.Providers, kms)
 		if err != nil {
-			return err
+			return false, err
 		}
 		changed = changed || !reflect.DeepEqual(arranged, r.Providers)
 		r.Providers = arranged
 	}
-	if !changed {
-		return nil
-	}
-	return e.write()
+	return changed, nil
 }
 
 // arrange puts the provider to write with before the others.
@@ -281,7 +344,7 @@ func encryption(path, database string) error {
 		return fmt.Errorf("reading encryption configuration: %w", err)
 	}
 	if _, err := os.Stat(database); err == nil {
-		return fmt.Errorf("the encryption key %s is gone, but %s is there: its secrets cannot be read without that key", path, database)
+		return fmt.Errorf("the encryption key %s is gone, but %s is there: its secrets cannot be read without that key; bring back the folder %s, or what cellfed keys export wrote, with cellfed keys import", path, database, filepath.Dir(path))
 	}
 	key, err := newKey()
 	if err != nil {

@@ -1,10 +1,12 @@
 package host
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -31,6 +33,32 @@ func read(t *testing.T, d *Dir) *Encryption {
 		t.Fatal(err)
 	}
 	return e
+}
+
+// change does to a directory's configuration what a command does.
+func change(t *testing.T, d *Dir, f func(*Encryption) error) {
+	t.Helper()
+	if err := ChangeEncryption(d.Path(), f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func addKey(t *testing.T, d *Dir, prepared bool) (name string) {
+	t.Helper()
+	change(t, d, func(e *Encryption) (err error) {
+		name, err = e.AddKey(prepared)
+		return err
+	})
+	return name
+}
+
+func prune(t *testing.T, d *Dir) (removed []string) {
+	t.Helper()
+	removed, err := PruneEncryption(d.Path(), read(t, d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return removed
 }
 
 func with(t *testing.T, d *Dir, kms *KMS) {
@@ -102,10 +130,7 @@ func TestALocalKeyIs(t *testing.T) {
 		d := open(t)
 		keys(t, d, start, local)
 		old := providers(t, d)[0]
-		name, err := read(t, d).AddKey(false)
-		if err != nil {
-			t.Fatal(err)
-		}
+		name := addKey(t, d, false)
 		if got := providers(t, d); !slices.Equal(got, []string{"local key " + name, old}) || "local key "+name == old {
 			t.Errorf("keys are %q", got)
 		}
@@ -114,16 +139,11 @@ func TestALocalKeyIs(t *testing.T) {
 		d := open(t)
 		keys(t, d, start, local)
 		old := providers(t, d)[0]
-		name, err := read(t, d).AddKey(true)
-		if err != nil {
-			t.Fatal(err)
-		}
+		name := addKey(t, d, true)
 		if got := providers(t, d); !slices.Equal(got, []string{old, "local key " + name}) {
 			t.Errorf("keys are %q", got)
 		}
-		if err := read(t, d).UseKey(name); err != nil {
-			t.Fatal(err)
-		}
+		change(t, d, func(e *Encryption) error { return e.UseKey(name) })
 		if got := providers(t, d); !slices.Equal(got, []string{"local key " + name, old}) {
 			t.Errorf("keys are %q", got)
 		}
@@ -143,9 +163,9 @@ func TestALocalKeyIs(t *testing.T) {
 		d := open(t)
 		keys(t, d, start, local)
 		with(t, d, vault("a"))
-		removed, err := read(t, d).Prune()
-		if err != nil || len(removed) != 1 || !slices.Equal(providers(t, d), []string{"KMS a"}) {
-			t.Fatalf("pruning took away %q, %v and left %q", removed, err, providers(t, d))
+		removed := prune(t, d)
+		if len(removed) != 1 || !slices.Equal(providers(t, d), []string{"KMS a"}) {
+			t.Fatalf("pruning took away %q and left %q", removed, providers(t, d))
 		}
 		with(t, d, nil)
 		if got := providers(t, d); len(got) != 2 || !strings.HasPrefix(got[0], "local key ") || got[0] == removed[0] || got[1] != "KMS a" {
@@ -160,19 +180,81 @@ func TestPruningLeavesWhatIsWrittenWith(t *testing.T) {
 	old := providers(t, d)[0]
 	with(t, d, vault("a"))
 	with(t, d, nil)
-	name, err := read(t, d).AddKey(false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	removed, err := read(t, d).Prune()
-	if err != nil || !slices.Equal(removed, []string{old, "KMS a"}) {
-		t.Errorf("pruning took away %q, %v", removed, err)
+	name := addKey(t, d, false)
+	if removed := prune(t, d); !slices.Equal(removed, []string{old, "KMS a"}) {
+		t.Errorf("pruning took away %q", removed)
 	}
 	if got := providers(t, d); !slices.Equal(got, []string{"local key " + name}) {
 		t.Errorf("it left %q", got)
 	}
-	if removed, err := read(t, d).Prune(); err != nil || len(removed) != 0 {
-		t.Errorf("pruning again took away %q, %v", removed, err)
+	if removed := prune(t, d); len(removed) != 0 {
+		t.Errorf("pruning again took away %q", removed)
+	}
+}
+
+func TestNothingIsPrunedFromAFileThatIsNotTheOneThatWasVerified(t *testing.T) {
+	d := open(t)
+	keys(t, d, start, local)
+	addKey(t, d, false)
+	verified := read(t, d)
+	addKey(t, d, false) // nothing is encrypted with this one yet
+	before := providers(t, d)
+	removed, err := PruneEncryption(d.Path(), verified)
+	if err == nil || !strings.Contains(err.Error(), "run this again") || len(removed) != 0 {
+		t.Errorf("pruning took away %q, %v", removed, err)
+	}
+	if after := providers(t, d); !slices.Equal(before, after) {
+		t.Errorf("%q became %q", before, after)
+	}
+}
+
+func TestOfChangesAtTheSameTimeNoneIsLost(t *testing.T) {
+	d := open(t)
+	keys(t, d, start, local)
+	exported := export(t, d)
+	old := providers(t, d)
+	var group sync.WaitGroup
+	const changes = 20
+	for range changes {
+		group.Go(func() {
+			if err := ChangeEncryption(d.Path(), func(e *Encryption) error {
+				_, err := e.AddKey(true)
+				time.Sleep(time.Millisecond)
+				return err
+			}); err != nil {
+				t.Error(err)
+			}
+		})
+		// These change something once, or are refused because there is a key that the file lacks: none may bring back
+		// what it read before another change.
+		group.Go(func() { _ = importInto(d, exported) })
+		group.Go(func() { _ = d.EncryptWith(nil) })
+	}
+	group.Wait()
+	if got := providers(t, d); len(got) != len(old)+changes {
+		t.Errorf("%d keys are left of %d: %q", len(got), len(old)+changes, got)
+	}
+}
+
+func TestAChangeThatFailsOrChangesNothingLeavesTheFileAsItIs(t *testing.T) {
+	d := open(t)
+	k := keys(t, d, start, local)
+	data, err := os.ReadFile(k.Encryption)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(k.Encryption, append([]byte("# ours\n"), data...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	prune(t, d)
+	if err := ChangeEncryption(d.Path(), func(e *Encryption) error {
+		_, err := e.AddKey(false)
+		return errors.Join(err, e.UseKey("other"))
+	}); err == nil {
+		t.Error("a key that is not there is used")
+	}
+	if after := contents(t, d)[encryptionFile]; !strings.HasPrefix(after, "# ours\n") {
+		t.Error("the file was written anew")
 	}
 }
 

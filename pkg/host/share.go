@@ -39,17 +39,19 @@ const (
 	sharedHeader  = "# The keys that all servers of one plane share. Whoever has them is the plane, and reads all its secrets.\n"
 )
 
-// sharedKeys is what a file of exported keys holds.
-type sharedKeys struct {
+// SharedKeys is what a file of exported keys holds.
+type SharedKeys struct {
 	APIVersion string            `json:"apiVersion"`
 	Kind       string            `json:"kind"`
 	Files      map[string]string `json:"files"`
+
+	from string // the file
 }
 
 // ExportKeys writes the keys that other servers of the plane need into one file, which only its owner may read. The
-// server of the data directory may be running: every file is whole at any moment.
+// server of the data directory may be running: every file is whole at any moment, as is the one that is written.
 func ExportKeys(dataDir, out string) error {
-	keys := sharedKeys{APIVersion: sharedVersion, Kind: sharedKind, Files: map[string]string{}}
+	keys := SharedKeys{APIVersion: sharedVersion, Kind: sharedKind, Files: map[string]string{}}
 	for _, name := range shared {
 		data, err := os.ReadFile(filepath.Join(dataDir, "pki", name))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -73,31 +75,26 @@ func ExportKeys(dataDir, out string) error {
 	if err != nil {
 		return fmt.Errorf("writing keys: %w", err)
 	}
-	f, err := os.OpenFile(out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	err = writeNewFile(out, append([]byte(sharedHeader), data...))
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%s is there already: it is not overwritten, in case it holds another plane's keys", out)
 	}
 	if err != nil {
 		return fmt.Errorf("writing keys: %w", err)
 	}
-	_, err = f.Write(append([]byte(sharedHeader), data...))
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("writing keys: %w", errors.Join(err, os.Remove(out)))
-	}
 	return nil
 }
 
 // Import brings the keys of another server's data directory into this one. Keys of another plane that are here already
-// are never overwritten. An encryption configuration that still has every key of the one that is here takes its place:
+// are never overwritten. A database that is here without keys was restored, and whether the keys are its own is judged by the
+// server, which does not start with others. An encryption configuration that still has every key of the one that is here takes its place:
 // so a new key comes to all servers before one of them uses it.
-func (d *Dir) Import(in string) error {
-	keys, err := readSharedKeys(in)
-	if err != nil {
-		return err
-	}
+func (d *Dir) Import(keys SharedKeys) error {
+	return whileNobodyChanges(d.path, func() error { return d.adopt(keys) })
+}
+
+// adopt writes those of the keys that are not here, unless some that are here speak against it.
+func (d *Dir) adopt(keys SharedKeys) error {
 	var missing []string
 	for _, name := range shared {
 		have, err := os.ReadFile(d.file(name))
@@ -111,14 +108,11 @@ func (d *Dir) Import(in string) error {
 			missing = append(missing, name)
 		case name == encryptionFile: // all other keys are the same
 			return fmt.Errorf("%s has keys of encryption that %s lacks: bring them to the server that exported it first, or delete %s when nothing is encrypted with them any more",
-				d.path, in, d.file(name))
+				d.path, keys.from, d.file(name))
 		default:
-			return fmt.Errorf("%s has another %s than %s: it belongs to another plane; import into an empty data directory, or move %s away if no database needs its keys",
-				d.path, name, in, filepath.Join(d.path, "pki"))
+			return fmt.Errorf("%s has another %s than %s: it belongs to another plane; import into a data directory without keys, or, if the database was written with those in %s, move %s away and import again",
+				d.path, name, keys.from, keys.from, filepath.Join(d.path, "pki"))
 		}
-	}
-	if _, err := os.Stat(d.Database()); err == nil && len(missing) == len(shared) {
-		return fmt.Errorf("%s is there, and its keys are gone: bring those back, or import into an empty data directory", d.Database())
 	}
 	for _, name := range missing {
 		if err := writeFile(d.file(name), []byte(keys.Files[name])); err != nil {
@@ -130,7 +124,7 @@ func (d *Dir) Import(in string) error {
 
 // importLater brings what former versions have not. All other keys are the plane's by now, so what differs was made by
 // this server for itself: it makes room, and is kept beside in case the wrong one was brought.
-func (d *Dir) importLater(keys sharedKeys) error {
+func (d *Dir) importLater(keys SharedKeys) error {
 	have, err := os.ReadFile(d.file(tunnelCAKey))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("reading keys: %w", err)
@@ -151,27 +145,28 @@ func (d *Dir) importLater(keys sharedKeys) error {
 	return nil
 }
 
-func readSharedKeys(in string) (sharedKeys, error) {
+// ReadSharedKeys reads what ExportKeys wrote.
+func ReadSharedKeys(in string) (SharedKeys, error) {
 	data, err := os.ReadFile(in)
 	if err != nil {
-		return sharedKeys{}, fmt.Errorf("reading keys: %w", err)
+		return SharedKeys{}, fmt.Errorf("reading keys: %w", err)
 	}
-	var keys sharedKeys
+	keys := SharedKeys{from: in}
 	// What the decoder says may quote what it read, and is not told.
 	if yaml.UnmarshalStrict(data, &keys) != nil || keys.Kind != sharedKind || keys.APIVersion != sharedVersion {
-		return sharedKeys{}, fmt.Errorf("reading keys: %s was not written by cellfed keys export", in)
+		return SharedKeys{}, fmt.Errorf("reading keys: %s was not written by cellfed keys export", in)
 	}
 	for _, name := range shared {
 		if keys.Files[name] == "" {
-			return sharedKeys{}, fmt.Errorf("reading keys: %s lacks %s: export them again", in, name)
+			return SharedKeys{}, fmt.Errorf("reading keys: %s lacks %s: export them again", in, name)
 		}
 	}
 	if (keys.Files[tunnelCACert] == "") != (keys.Files[tunnelCAKey] == "") {
-		return sharedKeys{}, fmt.Errorf("reading keys: %s has one of %s and lacks the other: export them again", in, strings.Join(later, " and "))
+		return SharedKeys{}, fmt.Errorf("reading keys: %s has one of %s and lacks the other: export them again", in, strings.Join(later, " and "))
 	}
 	for name := range keys.Files {
 		if !slices.Contains(shared, name) && !slices.Contains(later, name) {
-			return sharedKeys{}, fmt.Errorf("reading keys: %s has %q, which this version does not know", in, name)
+			return SharedKeys{}, fmt.Errorf("reading keys: %s has %q, which this version does not know", in, name)
 		}
 	}
 	return keys, nil

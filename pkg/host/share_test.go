@@ -19,6 +19,15 @@ func export(t *testing.T, d *Dir) string {
 	return out
 }
 
+// importInto does what cellfed keys import does.
+func importInto(d *Dir, in string) error {
+	keys, err := ReadSharedKeys(in)
+	if err != nil {
+		return err
+	}
+	return d.Import(keys)
+}
+
 func sharedOf(t *testing.T, k Keys) map[string]string {
 	t.Helper()
 	prints, err := k.Fingerprints()
@@ -31,7 +40,7 @@ func sharedOf(t *testing.T, k Keys) map[string]string {
 func TestAServerWithImportedKeysIsOfTheSamePlane(t *testing.T) {
 	a, b := open(t), open(t)
 	first := keys(t, a, start, local)
-	if err := b.Import(export(t, a)); err != nil {
+	if err := importInto(b, export(t, a)); err != nil {
 		t.Fatal(err)
 	}
 	second := keys(t, b, start, local)
@@ -64,7 +73,7 @@ func TestExportedKeys(t *testing.T) {
 	})
 	t.Run("may be imported again", func(t *testing.T) {
 		before := contents(t, a)
-		if err := a.Import(out); err != nil {
+		if err := importInto(a, out); err != nil {
 			t.Error(err)
 		}
 		if differ := changed(before, contents(t, a)); len(differ) != 0 {
@@ -92,12 +101,13 @@ func TestAnImportIsRefused(t *testing.T) {
 		says string
 	}{
 		"over another plane's keys": {into: func(d *Dir) { keys(t, d, start, local) }, file: string(text), says: "belongs to another plane"},
-		"beside an old database without its keys": {
+		"over another plane's keys beside a database": {
 			into: func(d *Dir) {
+				keys(t, d, start, local)
 				if err := os.WriteFile(d.Database(), []byte("old"), 0o600); err != nil {
 					t.Fatal(err)
 				}
-			}, file: string(text), says: "its keys are gone",
+			}, file: string(text), says: "pki away and import again",
 		},
 		"of another file":                  {file: "apiVersion: v1\nkind: Secret\n", says: "was not written by cellfed keys export"},
 		"of a file that lacks a key":       {file: strings.Replace(string(text), "service-account.key", "unknown.key", 1), says: "lacks service-account.key"},
@@ -114,7 +124,7 @@ func TestAnImportIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := contents(t, b)
-			if err := b.Import(in); err == nil || !strings.Contains(err.Error(), tt.says) {
+			if err := importInto(b, in); err == nil || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("got %v, want something with %q", err, tt.says)
 			} else if strings.Contains(err.Error(), "BEGIN") {
 				t.Errorf("the error shows keys: %v", err)
@@ -126,10 +136,28 @@ func TestAnImportIsRefused(t *testing.T) {
 	}
 }
 
+func TestKeysMayBeImportedBesideADatabaseThatWasRestored(t *testing.T) {
+	a, b := open(t), open(t)
+	keys(t, a, start, local)
+	if err := os.WriteFile(b.Database(), []byte("restored"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Keys(start, local, names); err == nil || !strings.Contains(err.Error(), "cellfed keys import") {
+		t.Errorf("without keys, the server is told %v", err)
+	}
+	if err := importInto(b, export(t, a)); err != nil {
+		t.Fatal(err)
+	}
+	keys(t, b, start, local)
+	if inA, inB := contents(t, a), contents(t, b); inA[encryptionFile] != inB[encryptionFile] || inB["state.db"] != "restored" {
+		t.Error("the keys are not the exported ones, or the database is not the one that was there")
+	}
+}
+
 func TestAnEncryptionConfigurationIsReplacedOnlyByOneThatHasAllItsKeys(t *testing.T) {
 	a, b := open(t), open(t)
 	k := keys(t, a, start, local)
-	if err := b.Import(export(t, a)); err != nil {
+	if err := importInto(b, export(t, a)); err != nil {
 		t.Fatal(err)
 	}
 	before, err := os.ReadFile(k.Encryption)
@@ -140,7 +168,7 @@ func TestAnEncryptionConfigurationIsReplacedOnlyByOneThatHasAllItsKeys(t *testin
 	if err := os.WriteFile(k.Encryption, []byte(more), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Import(export(t, a)); err != nil {
+	if err := importInto(b, export(t, a)); err != nil {
 		t.Errorf("one more key: %v", err)
 	}
 	if contents(t, b)["encryption.yaml"] != more {
@@ -149,7 +177,7 @@ func TestAnEncryptionConfigurationIsReplacedOnlyByOneThatHasAllItsKeys(t *testin
 	if err := os.WriteFile(k.Encryption, before, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Import(export(t, a)); err == nil || !strings.Contains(err.Error(), "keys of encryption") {
+	if err := importInto(b, export(t, a)); err == nil || !strings.Contains(err.Error(), "keys of encryption") {
 		t.Errorf("a key was taken away: %v", err)
 	}
 }

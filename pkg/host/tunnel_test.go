@@ -74,7 +74,7 @@ func TestAnAgentsAuthorityIsNoOtherAuthority(t *testing.T) {
 func TestAServerThatMadeAnAuthorityForAgentsByItselfTakesThePlanes(t *testing.T) {
 	a, b := open(t), open(t)
 	former(t, a)
-	if err := b.Import(export(t, a)); err != nil { // an export without the authority, as a former version makes it
+	if err := importInto(b, export(t, a)); err != nil { // an export without the authority, as a former version makes it
 		t.Fatal(err)
 	}
 	first, second := keys(t, a, start, local), keys(t, b, start, local)
@@ -82,7 +82,7 @@ func TestAServerThatMadeAnAuthorityForAgentsByItselfTakesThePlanes(t *testing.T)
 		t.Fatal("two servers made the same authority")
 	}
 	own := contents(t, b)
-	if err := b.Import(export(t, a)); err != nil {
+	if err := importInto(b, export(t, a)); err != nil {
 		t.Fatal(err)
 	}
 	second = keys(t, b, start, local)
@@ -100,7 +100,7 @@ func TestHalfAnAuthorityIsNotImported(t *testing.T) {
 	if err := os.Remove(a.file(tunnelCAKey)); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Import(export(t, a)); err == nil || !strings.Contains(err.Error(), "lacks the other") {
+	if err := importInto(b, export(t, a)); err == nil || !strings.Contains(err.Error(), "lacks the other") {
 		t.Errorf("got %v", err)
 	}
 }

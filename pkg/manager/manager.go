@@ -104,6 +104,8 @@ func Run(ctx context.Context, cfg *rest.Config, opts Options) error {
 	}
 	quiet()
 	metrics.Register()
+	// A former leader would otherwise tell for ever how members were when it led.
+	defer metrics.ForgetMembers()
 	m, carried, err := assemble(ctx, cfg, opts)
 	if err != nil {
 		return fmt.Errorf("assembling the controllers: %w", err)

@@ -112,6 +112,15 @@ func MemberGone(name string) {
 	memberWrites.DeletePartialMatch(prometheus.Labels{"member": name})
 }
 
+// ForgetMembers drops the states of all members: nobody here watches over them any more. What was counted stays.
+func ForgetMembers() {
+	joined.Lock()
+	defer joined.Unlock()
+	clear(joined.names)
+	joinedClusters.Set(0)
+	clusterState.Reset()
+}
+
 // Probed tells how long asking a member for its health took.
 func Probed(d time.Duration) { healthDuration.Observe(d.Seconds()) }
 

@@ -182,6 +182,30 @@ func TestAMemberHasOneStateAndGoesWithAllThatIsToldOfIt(t *testing.T) {
 	}
 }
 
+func TestStatesOfMembersGoWithWhoWatchesOverThemAndCountsStay(t *testing.T) {
+	Member("left-1", MemberReady)
+	Member("left-2", MemberOffline)
+	Written("left-1", "delete", "done", time.Millisecond)
+	defer MemberGone("left-1")
+	ForgetMembers()
+	for _, l := range scrape(t) {
+		if strings.HasPrefix(l, "kubefedcluster_total{") {
+			t.Errorf("nobody watches over members, and there is %s", l)
+		}
+	}
+	if n := value(t, "joined_cluster_total"); n != "0" {
+		t.Errorf("%s members are joined", n)
+	}
+	if n := value(t, `cellfed_member_writes_total{action="delete",member="left-1",result="done"}`); n != "1" {
+		t.Errorf("%s writes are counted", n)
+	}
+	Member("left-2", MemberReady)
+	defer MemberGone("left-2")
+	if n := value(t, "joined_cluster_total"); n != "1" {
+		t.Errorf("%s members are joined when it leads again", n)
+	}
+}
+
 func TestControllersOfControllerRuntimeAreInTheSameFamiliesWhateverTheirHelpSays(t *testing.T) {
 	other := prometheus.NewRegistry()
 	theirs := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "controller_runtime_reconcile_total", Help: "In other words"}, []string{"controller", "result"})

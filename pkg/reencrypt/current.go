@@ -43,37 +43,36 @@ func (r *runner) connect() error {
 	return nil
 }
 
-// current makes sure that the plane encrypts as it is meant to, or all would be written with a key that is to go.
-func (r *runner) current(ctx context.Context) error {
+// current waits until the plane uses its plugin's current key, and tells which configuration the plane has started with, and
+// whether it had to wait.
+func (r *runner) current(ctx context.Context) (hash string, waited bool, err error) {
 	end := time.Now().Add(keyPatience)
 	for {
 		// The check looks at the plugins, so that the metrics are of now. A plane without one has no such check.
 		_, err := r.raw.Get().AbsPath("/readyz/kms-providers").DoRaw(ctx)
 		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err) {
-			return fmt.Errorf("asking the plane for its KMS: %w", err)
+			return "", waited, fmt.Errorf("asking the plane for its KMS: %w", err)
 		}
 		metrics, err := r.raw.Get().AbsPath("/metrics").DoRaw(ctx)
 		if err != nil {
-			return fmt.Errorf("asking the plane for how it encrypts: %w", err)
+			return "", waited, fmt.Errorf("asking the plane for how it encrypts: %w", err)
 		}
 		loaded := configMetric.FindSubmatch(metrics)
 		if loaded == nil {
-			return errors.New("the plane does not tell how it encrypts")
-		}
-		if r.Hash != "" && string(loaded[1]) != r.Hash {
-			return errors.New("the plane has not started with the encryption configuration that is in its data directory: restart it first")
+			return "", waited, errors.New("the plane does not tell how it encrypts")
 		}
 		pending := pendingMetric.FindSubmatch(metrics)
 		if pending == nil {
-			return nil
+			return string(loaded[1]), waited, nil
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("the plane does not use the current key of KMS %s after %s: its log tells why", pending[1], keyPatience)
+			return "", waited, fmt.Errorf("the plane does not use the current key of KMS %s after %s: its log tells why", pending[1], keyPatience)
 		}
+		waited = true
 		r.Progress.Set(fmt.Sprintf("waiting until the plane uses the current key of KMS %s", pending[1]), 0, 0, "")
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return "", waited, ctx.Err()
 		case <-time.After(time.Second):
 		}
 	}

@@ -59,8 +59,13 @@ func Run(ctx context.Context, o Options) (Verdict, error) {
 	if err := r.connect(); err != nil {
 		return Verdict{}, err
 	}
-	if err := r.current(ctx); err != nil {
+	// All would be written with a key that is to go if the plane had not started with what is at hand.
+	loaded, _, err := r.current(ctx)
+	if err != nil {
 		return Verdict{}, err
+	}
+	if r.Hash != "" && loaded != r.Hash {
+		return Verdict{}, errors.New("the plane has not started with the encryption configuration that is in its data directory: restart it first")
 	}
 	var v Verdict
 	for v.Rounds < maxRounds {
@@ -70,7 +75,18 @@ func Run(ctx context.Context, o Options) (Verdict, error) {
 		if err != nil {
 			return v, err
 		}
-		if written == 0 {
+		if written > 0 {
+			continue
+		}
+		// A plane that was started anew meanwhile may write with another key than the one that was verified.
+		now, waited, err := r.current(ctx)
+		if err != nil {
+			return v, err
+		}
+		if now != loaded {
+			return v, errors.New("the plane was started with another encryption configuration meanwhile: run this again, once no server is started any more")
+		}
+		if !waited {
 			return v, nil
 		}
 	}

@@ -143,3 +143,18 @@ func TestAServerIsRefusedByWhatItFindsWhen(t *testing.T) {
 		}
 	})
 }
+
+func TestKeysThatCannotBeReadLeaveNoDataDirectoryBehind(t *testing.T) {
+	t.Parallel()
+	for name, in := range map[string]string{"there is no such file": filepath.Join(t.TempDir(), "no.keys"), "it is another file": file(t, []byte("kind: Secret\n"))} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "data")
+			if said := refusal(t, "keys", "import", "--data-dir="+dir, "--in="+in); !strings.Contains(said, in) {
+				t.Errorf("it does not say which file: %s", said)
+			}
+			if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("the data directory is there: %v", err)
+			}
+		})
+	}
+}

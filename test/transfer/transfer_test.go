@@ -313,3 +313,53 @@ func restoreKilledAfter(t *testing.T, file, dir string, delay time.Duration) boo
 	_, said, err := cellfed(t.Context(), "storage", "backup", "--data-dir", dir, "--out", filepath.Join(t.TempDir(), "none"))
 	return err != nil && strings.Contains(said, "half restored")
 }
+
+func TestExportedKeysMayComeBeforeOrAfterARestoreAndOthersAreNotServedWith(t *testing.T) {
+	first, other := harness.RunPlane(t, harness.PlaneOptions{}), harness.RunPlane(t, harness.PlaneOptions{})
+	c, _ := clients(t, first)
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s"}, StringData: map[string]string{"k": "v"}}
+	if _, err := c.CoreV1().Secrets("default").Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	backup, keys := filepath.Join(t.TempDir(), "plane.backup"), filepath.Join(t.TempDir(), "plane.keys")
+	must(t, "storage", "backup", "--data-dir", first.DataDir, "--out", backup)
+	must(t, "keys", "export", "--data-dir", first.DataDir, "--out", keys)
+	restore := func(dir string) { must(t, "storage", "restore", "--in", backup, "--data-dir", dir) }
+	bring := func(dir string) { must(t, "keys", "import", "--in", keys, "--data-dir", dir) }
+	for name, steps := range map[string][]func(string){"before": {bring, restore}, "after": {restore, bring}, "after, twice": {restore, bring, bring}} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			for _, step := range steps {
+				step(dir)
+			}
+			c, _ := clients(t, harness.RunPlane(t, harness.PlaneOptions{DataDir: dir}))
+			if s, err := c.CoreV1().Secrets("default").Get(t.Context(), "s", metav1.GetOptions{}); err != nil || string(s.Data["k"]) != "v" {
+				t.Errorf("the secret is %v, %v", s, err)
+			}
+		})
+	}
+	t.Run("of another plane", func(t *testing.T) {
+		dir, others := t.TempDir(), filepath.Join(t.TempDir(), "other.keys")
+		must(t, "keys", "export", "--data-dir", other.DataDir, "--out", others)
+		restore(dir)
+		must(t, "keys", "import", "--in", others, "--data-dir", dir)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // one that is not refused would run for ever
+		defer cancel()
+		_, said, err := cellfed(ctx, "server", "--data-dir", dir, "--secure-port=0", "--bind-address=127.0.0.1")
+		if err == nil || ctx.Err() != nil || !strings.Contains(said, "keys are not those of the plane in the database") {
+			t.Errorf("a server with other keys ended with %v:\n%s", err, said)
+		}
+		// The way out that the refusal of the right keys tells.
+		if _, said, err := cellfed(t.Context(), "keys", "import", "--in", keys, "--data-dir", dir); err == nil || !strings.Contains(said, "pki away and import again") {
+			t.Errorf("the right keys over others: %v\n%s", err, said)
+		}
+		if err := os.Rename(filepath.Join(dir, "pki"), filepath.Join(dir, "pki.other")); err != nil {
+			t.Fatal(err)
+		}
+		bring(dir)
+		c, _ := clients(t, harness.RunPlane(t, harness.PlaneOptions{DataDir: dir}))
+		if _, err := c.CoreV1().Secrets("default").Get(t.Context(), "s", metav1.GetOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -275,7 +275,9 @@ func (c *Controller) forget(name string) {
 
 // write writes the status if it says anything new, and tells of it.
 func (c *Controller) write(ctx context.Context, cluster *corev1beta1.KubeFedCluster, r result, holder string) (reconcile.Result, error) {
-	metrics.Member(cluster.Name, stateOf(r))
+	if ctx.Err() == nil { // afterwards another server tells it, and what is told here would stay
+		metrics.Member(cluster.Name, stateOf(r))
+	}
 	beside := c.beside(ctx, cluster, r, holder)
 	next, changed := nextStatus(cluster.Status.KubeFedClusterStatus, r, metav1.Now(), beside...)
 	tunnel := c.tunnelOf(cluster)

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/component-base/metrics/legacyregistry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -23,6 +24,7 @@ import (
 	"github.com/cellfed/cellfed/pkg/apis/wellknown"
 	"github.com/cellfed/cellfed/pkg/member"
 	"github.com/cellfed/cellfed/pkg/member/membertest"
+	"github.com/cellfed/cellfed/pkg/metrics"
 )
 
 // plane runs the controller against a fake plane and any number of members.
@@ -263,6 +265,43 @@ func TestAMemberThatIsDeletedIsForgotten(t *testing.T) {
 	time.Sleep(500 * time.Millisecond)
 	if n := s.Requests("/healthz"); n > asked+1 {
 		t.Fatalf("a deleted member was asked %d times", n-asked)
+	}
+}
+
+func TestAControllerThatHasEndedTellsNoStateOfAMember(t *testing.T) {
+	p := newPlane(t)
+	told := func() bool {
+		families, err := legacyregistry.DefaultGatherer.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				if f.GetName() == "kubefedcluster_total" && strings.Contains(m.String(), "straggler") {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	metrics.Register()
+	defer metrics.MemberGone("straggler")
+	cluster := &corev1beta1.KubeFedCluster{ObjectMeta: metav1.ObjectMeta{Namespace: wellknown.FederationNamespace, Name: "straggler"}}
+	if err := p.Create(t.Context(), cluster); err != nil {
+		t.Fatal(err)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	for _, tc := range []struct {
+		ctx  context.Context
+		want bool
+	}{{ended, false}, {t.Context(), true}} {
+		if _, err := p.ctl.write(tc.ctx, cluster, result{ok: true}, ""); err != nil && tc.want {
+			t.Fatal(err)
+		}
+		if told() != tc.want {
+			t.Errorf("it is told: %t, want %t", !tc.want, tc.want)
+		}
 	}
 }
 
