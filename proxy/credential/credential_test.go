@@ -209,7 +209,7 @@ func run(t *testing.T, e *Enroller) {
 
 func inSecret(t *testing.T, p *fakePlane) *Secret {
 	t.Helper()
-	return &Secret{namespace: "cellfed-agent", name: "state", base: p.URL, roots: p.roots, tokenFile: file(t, "account", []byte("account-token\n"))}
+	return must(NewSecret("cellfed-agent/state", p.URL, p.roots, file(t, "account", []byte("account-token\n")), "test"))
 }
 
 func TestAgentsThatShareASecretShareACertificate(t *testing.T) {
