@@ -37,7 +37,7 @@ type Enrolling struct {
 
 	// MinPause and MaxPause bound the pauses after failures (1s, 1m); Poll is how often is asked for an answer (0.5s).
 	MinPause, MaxPause, Poll time.Duration
-	// DeniedPause is the pause after a first denial (1m), which doubles four times: another answer comes only when somebody
+	// DeniedPause is the pause after a first denial (1m), which doubles three times: another answer comes only when somebody
 	// does something.
 	DeniedPause time.Duration
 	// Now is the clock (the real one).
@@ -93,7 +93,7 @@ var errNothing = errors.New("there is no certificate that is good, and no bootst
 
 // Run keeps the certificate good until ctx ends.
 func (e *Enroller) Run(ctx context.Context) {
-	for failures := 0; ; {
+	for failures, denials := 0, 0; ; {
 		e.settled = false
 		wait, err := e.step(ctx)
 		if ctx.Err() != nil {
@@ -102,8 +102,9 @@ func (e *Enroller) Run(ctx context.Context) {
 		var denied *errDenied
 		switch {
 		case err == nil && e.settled:
-			failures, e.told = 0, ""
+			failures, denials, e.told = 0, 0, ""
 		case err == nil: // on the way, perhaps to the next denial
+			failures = 0
 		case errors.Is(err, ErrConflict): // another agent of the member was faster: look at what it made
 			wait = e.o.Poll
 		default:
@@ -113,7 +114,8 @@ func (e *Enroller) Run(ctx context.Context) {
 			e.told = err.Error()
 			wait = min(e.o.MinPause<<min(failures, 16), e.o.MaxPause)
 			if errors.As(err, &denied) { // each attempt leaves a request at the plane for an hour
-				wait = e.o.DeniedPause << min(failures, 4)
+				wait = e.o.DeniedPause << min(denials, 3)
+				denials++
 			}
 			failures++
 		}
