@@ -174,9 +174,8 @@ func agentDeployment(a agentInput, meta metav1.ObjectMeta, stateSecret string) *
 		return &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: path, Port: intstr.FromInt32(agentMetricsPort)}}, PeriodSeconds: 10}
 	}
 	return &appsv1.Deployment{ObjectMeta: meta, Spec: appsv1.DeploymentSpec{
-		// One key, one agent at a time: a second one is another join's.
+		// More are welcome: they share the certificate in the Secret.
 		Replicas: ptr.To[int32](1),
-		Strategy: appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType},
 		Selector: &metav1.LabelSelector{MatchLabels: selector},
 		Template: corev1.PodTemplateSpec{
 			ObjectMeta: metav1.ObjectMeta{Labels: selector},

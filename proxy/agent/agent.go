@@ -147,7 +147,12 @@ func (k *keeper) run(ctx context.Context) {
 		switch {
 		case current == nil:
 			k.note(errors.New("there is no certificate yet"))
-			k.wait(ctx, renewed, time.Hour)
+			k.wait(ctx, renewed, k.next())
+		case !time.Now().Before(lastMoment(current)):
+			// A stream that showed it would have to end at once.
+			k.note(fmt.Errorf("the certificate ends at %s, and there is no other yet", current.Leaf.NotAfter.UTC().Format(time.RFC3339)))
+			k.retireLate(due)
+			k.wait(ctx, renewed, k.next())
 		case k.enough() && len(due) == 0:
 			k.wait(ctx, renewed, k.next())
 		default:
@@ -198,8 +203,11 @@ func (k *keeper) enough() bool {
 	return len(k.held) >= k.wanted
 }
 
-// late is how long before its certificate's end a stream ends, replaced or not.
-func late(life time.Duration) time.Duration { return min(life/20, time.Minute) }
+// lastMoment is when a stream that showed a certificate has to end, replaced or not.
+func lastMoment(certificate *tls.Certificate) time.Time {
+	leaf := certificate.Leaf
+	return leaf.NotAfter.Add(-min(leaf.NotAfter.Sub(leaf.NotBefore)/20, time.Minute))
+}
 
 // due are the streams that another has to take the place of: they show a certificate that is no longer current.
 func (k *keeper) due(current *tls.Certificate) []*session {

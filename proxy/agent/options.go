@@ -14,7 +14,7 @@ import (
 
 // Credentials are what an agent shows to servers.
 type Credentials interface {
-	// Current is the certificate to show, nil as long as there is none, and a channel that is closed when another takes
+	// Current is the certificate to show, with its Leaf, nil as long as there is none, and a channel that is closed when another takes
 	// its place. The same certificate is the same pointer.
 	Current() (*tls.Certificate, <-chan struct{})
 }

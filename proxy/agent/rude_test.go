@@ -402,6 +402,22 @@ func TestAStreamEndsBeforeItsCertificateDoes(t *testing.T) {
 	eventually(t, "it is not ready", func() bool { return a.Connected() != nil })
 }
 
+func TestACertificateInItsLastMomentsOpensNoStream(t *testing.T) {
+	p, r := newPKI(), newRude()
+	creds := &held{current: p.issue("agent", 20*time.Second)}
+	// A minute ago it was good for another minute.
+	creds.current.Leaf.NotBefore = time.Now().Add(-time.Hour)
+	a := p.agent(t, Options{Servers: []string{p.rude(t, r)}, Credentials: creds})
+	eventually(t, "it says why", func() bool { return strings.Contains(fmt.Sprint(a.Connected()), "there is no other yet") })
+	creds.set(p.issue("agent", time.Hour))
+	r.stream(t)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.opens != 1 {
+		t.Errorf("%d streams were opened", r.opens)
+	}
+}
+
 func TestWithoutACertificateItWaitsForOne(t *testing.T) {
 	p, r := newPKI(), newRude()
 	creds := &held{}

@@ -110,13 +110,7 @@ func plain(err error) error {
 }
 
 // lastMoment is when the stream has to end, because its certificate does.
-func (s *session) lastMoment() time.Time {
-	leaf := s.certificate.Leaf
-	if leaf == nil {
-		return s.begun.Add(24 * time.Hour)
-	}
-	return leaf.NotAfter.Add(-late(leaf.NotAfter.Sub(leaf.NotBefore)))
-}
+func (s *session) lastMoment() time.Time { return lastMoment(s.certificate) }
 
 // start serves the stream until it ends, and tells then.
 func (s *session) start(gone func(error)) {

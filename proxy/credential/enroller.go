@@ -37,8 +37,11 @@ type Enrolling struct {
 
 	// MinPause and MaxPause bound the pauses after failures (1s, 1m); Poll is how often is asked for an answer (0.5s).
 	MinPause, MaxPause, Poll time.Duration
-	// DeniedPause is the pause after a denial (1m): another answer comes only when somebody does something.
+	// DeniedPause is the pause after a first denial (1m), which doubles three times: another answer comes only when somebody
+	// does something.
 	DeniedPause time.Duration
+	// Now is the clock (the real one).
+	Now func() time.Time
 	// Look is how often what is kept is read again, in case another agent of the member has renewed it (1m).
 	Look time.Duration
 }
@@ -47,6 +50,8 @@ type Enrolling struct {
 type Enroller struct {
 	current
 	o Enrolling
+	// settled says that the last step found nothing to do.
+	settled bool
 	// told is the last thing that was told of what goes wrong.
 	told string
 }
@@ -64,6 +69,9 @@ func NewEnroller(o Enrolling) (*Enroller, error) {
 	orElse(&o.Poll, 500*time.Millisecond)
 	orElse(&o.DeniedPause, time.Minute)
 	orElse(&o.Look, time.Minute)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	return &Enroller{o: o}, nil
 }
 
@@ -85,15 +93,18 @@ var errNothing = errors.New("there is no certificate that is good, and no bootst
 
 // Run keeps the certificate good until ctx ends.
 func (e *Enroller) Run(ctx context.Context) {
-	for failures := 0; ; {
+	for failures, denials := 0, 0; ; {
+		e.settled = false
 		wait, err := e.step(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		var denied *errDenied
 		switch {
-		case err == nil:
-			failures, e.told = 0, ""
+		case err == nil && e.settled:
+			failures, denials, e.told = 0, 0, ""
+		case err == nil: // on the way, perhaps to the next denial
+			failures = 0
 		case errors.Is(err, ErrConflict): // another agent of the member was faster: look at what it made
 			wait = e.o.Poll
 		default:
@@ -102,8 +113,9 @@ func (e *Enroller) Run(ctx context.Context) {
 			}
 			e.told = err.Error()
 			wait = min(e.o.MinPause<<min(failures, 16), e.o.MaxPause)
-			if errors.As(err, &denied) || errors.Is(err, errNothing) {
-				wait = max(wait, e.o.DeniedPause)
+			if errors.As(err, &denied) { // each attempt leaves a request at the plane for an hour
+				wait = e.o.DeniedPause << min(denials, 3)
+				denials++
 			}
 			failures++
 		}
@@ -127,13 +139,14 @@ func (e *Enroller) step(ctx context.Context) (time.Duration, error) {
 		e.o.Logger.Warn("Leaving out a certificate of another agent", "state", e.o.Store.String())
 		s.pair, s.pairPEM, s.keyPEM = nil, nil, nil
 	}
-	now := time.Now()
+	now := e.o.Now()
 	good := s.pair != nil && now.Before(s.pair.Leaf.NotAfter)
 	if good {
 		e.set(s.pair)
 	}
 	if good && s.pending == nil && now.Before(renewal(s.pair.Leaf)) {
-		return min(time.Until(renewal(s.pair.Leaf)), e.o.Look), nil
+		e.settled = true
+		return min(renewal(s.pair.Leaf).Sub(now), e.o.Look), nil
 	}
 	asking := api{base: e.o.Plane, roots: e.o.CA, userAgent: e.o.UserAgent}
 	if good {
@@ -264,7 +277,7 @@ func (e *Enroller) accept(ctx context.Context, s state, certificate []byte) (tim
 	if err == nil && !e.ours(&pair) {
 		err = errors.New("it is another agent's")
 	}
-	if err == nil && !time.Now().Before(pair.Leaf.NotAfter) {
+	if err == nil && !e.o.Now().Before(pair.Leaf.NotAfter) {
 		err = fmt.Errorf("it ended %s: the answer was not fetched in time, or this machine's clock is wrong", pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
 	}
 	if err != nil {

@@ -26,19 +26,22 @@ type Secret struct {
 	userAgent       string
 }
 
-// InCluster is a Secret as a Pod reaches it, given as NAMESPACE/NAME.
-func InCluster(reference, userAgent string) (*Secret, error) {
+// NewSecret is the Secret NAMESPACE/NAME at an API server, for the service account whose token is in a file.
+func NewSecret(reference, base string, roots func() (*x509.CertPool, error), tokenFile, userAgent string) (*Secret, error) {
 	namespace, name, err := SplitReference(reference)
 	if err != nil {
 		return nil, err
 	}
+	return &Secret{namespace: namespace, name: name, base: base, roots: roots, tokenFile: tokenFile, userAgent: userAgent}, nil
+}
+
+// InCluster is a Secret as a Pod reaches it.
+func InCluster(reference, userAgent string) (*Secret, error) {
 	host, port := os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT")
 	if host == "" || port == "" {
 		return nil, errors.New("the state cannot be kept in a Secret, because this process runs in no Pod: keep it in a directory with --state-dir")
 	}
-	return &Secret{
-		namespace: namespace, name: name, base: "https://" + net.JoinHostPort(host, port), roots: ReadCA(accountCA), tokenFile: accountToken, userAgent: userAgent,
-	}, nil
+	return NewSecret(reference, "https://"+net.JoinHostPort(host, port), ReadCA(accountCA), accountToken, userAgent)
 }
 
 // SplitReference reads NAMESPACE/NAME.

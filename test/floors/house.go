@@ -143,8 +143,9 @@ var small = map[string]struct {
 		[]string{"k8s.io/kubernetes", "k8s.io/apiserver", "github.com/k3s-io/kine", "sigs.k8s.io/controller-runtime/pkg/manager", "sigs.k8s.io/controller-runtime/pkg/client"},
 		"it is downloaded to laptops"},
 	"cmd/cellfed-agent": {
-		[]string{"k8s.io/kubernetes", "k8s.io/apiserver/pkg/server", "github.com/k3s-io/kine", "sigs.k8s.io/controller-runtime/pkg/manager"},
-		"it runs in every member"},
+		[]string{"k8s.io/kubernetes", "k8s.io/apiserver", "k8s.io/client-go", "k8s.io/api", "github.com/k3s-io/kine", "sigs.k8s.io/controller-runtime",
+			"sigs.k8s.io/apiserver-network-proxy/pkg", "github.com/prometheus"},
+		"it runs in every member, in as little memory as can be"},
 	"test/harness/database": {
 		[]string{"k8s.io/kubernetes", "k8s.io/client-go", "k8s.io/apimachinery", "github.com/k3s-io/kine", "go.etcd.io/etcd"},
 		"tests of storage import it, and must be built in seconds and judge storage by nothing that storage is made of"},

@@ -1,0 +1,347 @@
+package tunnel
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	konnectivity "sigs.k8s.io/apiserver-network-proxy/konnectivity-client/pkg/client"
+	stock "sigs.k8s.io/apiserver-network-proxy/pkg/agent"
+
+	"github.com/cellfed/cellfed/proxy/server"
+	"github.com/cellfed/cellfed/test/harness"
+	"github.com/cellfed/cellfed/test/harness/process"
+)
+
+const configMaps = `
+apiVersion: core.kubefed.io/v1beta1
+kind: FederatedTypeConfig
+metadata: {namespace: kube-federation-system, name: configmaps}
+spec:
+  propagation: Enabled
+  targetType: {version: v1, kind: ConfigMap, pluralName: configmaps, scope: Namespaced}
+  federatedType: {group: types.kubefed.io, version: v1beta1, kind: FederatedConfigMap, pluralName: federatedconfigmaps, scope: Namespaced}
+`
+
+// site is a plane that serves tunnels at an address that stays, and a member.
+type site struct {
+	*testing.T
+	plane   *harness.Plane
+	tunnels string // the plane's address for agents
+	member  *harness.Member
+}
+
+func newSite(t *testing.T) *site {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	_, port, _ := net.SplitHostPort(address)
+	_ = l.Close()
+	return &site{T: t, tunnels: address, plane: harness.RunPlane(t, harness.PlaneOptions{Args: []string{"--tunnel-port=" + port}}), member: harness.Members(t, 1, harness.MembersNamed("hz-1")).Members[0]}
+}
+
+func (s *site) kubectl(args ...string) string {
+	s.Helper()
+	out, err := harness.Kubectl(s.Context(), s.plane.Kubeconfig, "", args...)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return out
+}
+
+// join joins the member through a tunnel, and returns where its agent's files are and the agent's command line.
+func (s *site) join(args ...string) (dir string, command []string) {
+	s.Helper()
+	dir = s.TempDir()
+	out := s.kubectl(append([]string{"cellfed", "join", "hz-1", "--tunnel", "--member-kubeconfig=" + s.member.Kubeconfig, "--member-endpoint=" + s.member.Config.Host, "--agent-dir=" + dir}, args...)...)
+	_, line, found := strings.Cut(out, "\ncellfed-agent ")
+	if !found {
+		s.Fatalf("join printed no command:\n%s", out)
+	}
+	return dir, append(strings.Fields(line), "--metrics-address=")
+}
+
+// agent runs our agent, and returns what ends it by force.
+func (s *site) agent(command []string) (kill func()) {
+	s.Helper()
+	binary, err := harness.Binary("cellfed-agent")
+	if err != nil {
+		s.Fatal(err)
+	}
+	log, err := os.Create(filepath.Join(s.TempDir(), "agent.log"))
+	if err != nil {
+		s.Fatal(err)
+	}
+	cmd := exec.Command(binary, command...)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := process.StartBound(cmd); err != nil {
+		s.Fatal(err)
+	}
+	ended := false
+	kill = func() {
+		if !ended {
+			ended = true
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+	}
+	s.Cleanup(func() {
+		kill()
+		_ = log.Close()
+		if s.Failed() {
+			said, _ := os.ReadFile(log.Name())
+			s.Logf("the agent said:\n%s", said)
+		}
+	})
+	return kill
+}
+
+func (s *site) eventually(what string, ok func() bool) {
+	s.Helper()
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	s.Fatalf("within a minute it did not come true that %s: %s", what, s.kubectl("get", "kubefedcluster", "hz-1", "-n", "kube-federation-system", "-o", "yaml"))
+}
+
+// state is whether the member is ready, how many agents it has, and why.
+func (s *site) state() (ready, agents, message string) {
+	s.Helper()
+	out := s.kubectl("get", "kubefedcluster", "hz-1", "-n", "kube-federation-system", "-o",
+		`jsonpath={.status.conditions[?(@.type=="Ready")].status}|{.status.tunnel.agents}|{.status.conditions[?(@.type=="Ready")].message}`)
+	parts := strings.SplitN(out, "|", 3)
+	return parts[0], parts[1], parts[2]
+}
+
+func (s *site) becomes(ready, agents string) {
+	s.Helper()
+	s.eventually(fmt.Sprintf("Ready is %s with %s agents", ready, agents), func() bool {
+		r, a, _ := s.state()
+		return r == ready && a == agents
+	})
+}
+
+// apply has a ConfigMap with a value carried to the member, and waits until it is there.
+func (s *site) apply(value string) {
+	s.Helper()
+	manifest := fmt.Sprintf(`
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: types.kubefed.io/v1beta1
+kind: FederatedConfigMap
+metadata: {name: settings, namespace: shop}
+spec:
+  template: {data: {value: %q}}
+  placement: {clusters: [{name: hz-1}]}
+`, value)
+	s.eventually("the type is served", func() bool {
+		_, err := harness.Kubectl(s.Context(), s.plane.Kubeconfig, manifest, "apply", "-f", "-")
+		return err == nil
+	})
+	s.holds(value)
+}
+
+func (s *site) holds(value string) {
+	s.Helper()
+	member := kubernetes.NewForConfigOrDie(s.member.Config)
+	s.eventually("the member has "+value, func() bool {
+		c, err := member.CoreV1().ConfigMaps("shop").Get(s.Context(), "settings", metav1.GetOptions{})
+		return err == nil && c.Data["value"] == value
+	})
+}
+
+func TestAMemberLivesBehindItsTunnel(t *testing.T) {
+	s := newSite(t)
+	if _, err := harness.Kubectl(t.Context(), s.plane.Kubeconfig, configMaps, "apply", "-f", "-"); err != nil {
+		t.Fatal(err)
+	}
+	_, command := s.join()
+	s.becomes("False", "0")
+	if _, _, why := s.state(); !strings.Contains(why, "no agent of member hz-1 is connected") {
+		t.Errorf("a member without an agent: %s", why)
+	}
+	kill := s.agent(command)
+	s.becomes("True", "1")
+	s.apply("one")
+	if ends := s.kubectl("get", "kubefedcluster", "hz-1", "-n", "kube-federation-system", "-o", "jsonpath={.status.tunnel.certificateExpirationTime}"); ends == "" {
+		t.Error("the end of the agent's certificate is not shown")
+	}
+
+	t.Log("A watch goes through it: what somebody changes in the member is put right")
+	member := kubernetes.NewForConfigOrDie(s.member.Config)
+	c, err := member.CoreV1().ConfigMaps("shop").Get(t.Context(), "settings", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Data["value"] = "somebody else's"
+	if _, err := member.CoreV1().ConfigMaps("shop").Update(t.Context(), c, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s.holds("one")
+
+	t.Log("An agent that is killed, and one that comes with what the first one kept")
+	kill()
+	s.becomes("False", "0")
+	kill = s.agent(command)
+	s.becomes("True", "1")
+	s.apply("two")
+
+	t.Log("A plane that is killed, while its agents stay")
+	if err := s.plane.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.plane.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.becomes("True", "1")
+	s.apply("three")
+
+	t.Log("Agents that are revoked, and others in their place")
+	s.kubectl("cellfed", "revoke", "hz-1")
+	s.becomes("False", "0")
+	if _, _, why := s.state(); !strings.Contains(why, "revoked") {
+		t.Errorf("a member with revoked agents: %s", why)
+	}
+	_, next := s.join()
+	s.agent(next)
+	s.becomes("True", "1") // and not 2: the first one still tries
+	s.apply("four")
+	kill()
+
+	t.Log("And it goes like any other")
+	s.kubectl("delete", "federatedconfigmap", "settings", "-n", "shop")
+	s.kubectl("cellfed", "unjoin", "hz-1", "--member-kubeconfig="+s.member.Kubeconfig)
+	tokens := s.kubectl("get", "secrets", "-n", "kube-system", "-o", "name")
+	if strings.Contains(tokens, "bootstrap-token") {
+		t.Errorf("left are %s", tokens)
+	}
+}
+
+// An unmodified agent of apiserver-network-proxy, with a certificate that ours was given, serves the member; and an
+// unmodified konnectivity client, with the administrator's, speaks to the member's API server through the plane.
+func TestUnmodifiedAgentsAndClientsAreServed(t *testing.T) {
+	s := newSite(t)
+	dir, command := s.join()
+	kill := s.agent(command)
+	s.becomes("True", "1")
+	kill()
+	s.becomes("False", "0")
+
+	pem, err := os.ReadFile(findCertificate(t, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := tls.X509KeyPair(pem, pem)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := os.ReadFile(filepath.Join(dir, "plane-ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca)
+	end := make(chan struct{})
+	defer close(end)
+	agents := (&stock.ClientSetConfig{Address: s.tunnels, AgentID: "stock", SyncInterval: 100 * time.Millisecond, SyncIntervalCap: time.Second, ProbeInterval: 100 * time.Millisecond, XfrChannelSize: 150,
+		DialOptions: []grpc.DialOption{grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: pool, MinVersion: tls.VersionTLS12}))},
+	}).NewAgentClientSet(make(chan struct{}), end)
+	agents.SetServerCounter(lanes{})
+	agents.Serve()
+	s.becomes("True", "1")
+
+	// The administrator of the plane is the client.
+	admin := s.plane.RestConfig()
+	if err := rest.LoadTLSFiles(admin); err != nil {
+		t.Fatal(err)
+	}
+	own, err := tls.X509KeyPair(admin.CertData, admin.KeyData)
+	if err != nil {
+		t.Fatal(err)
+	}
+	through := rest.CopyConfig(s.member.Config)
+	through.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		life := metadata.AppendToOutgoingContext(context.Background(), server.ClusterHeader, "hz-1")
+		tunnel, err := konnectivity.CreateSingleUseGrpcTunnelWithContext(ctx, life, s.tunnels,
+			grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{own}, RootCAs: pool, MinVersion: tls.VersionTLS12})))
+		if err != nil {
+			return nil, err
+		}
+		return tunnel.DialContext(ctx, network, address)
+	}
+	client, err := kubernetes.NewForConfig(through)
+	if err != nil {
+		t.Fatal(err)
+	}
+	watch, err := client.CoreV1().ConfigMaps("default").Watch(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watch.Stop()
+	big := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "big"}, Data: map[string]string{"value": strings.Repeat("0123456789", 90000)}}
+	if _, err := client.CoreV1().ConfigMaps("default").Create(t.Context(), big, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		select {
+		case e, open := <-watch.ResultChan():
+			if !open {
+				t.Fatal("the watch ended")
+			}
+			if c, ok := e.Object.(*corev1.ConfigMap); ok && c.Name == "big" {
+				if c.Data["value"] != big.Data["value"] {
+					t.Error("it came back differently")
+				}
+				return
+			}
+		case <-time.After(time.Minute):
+			t.Fatal("the watch tells nothing")
+		}
+	}
+}
+
+// lanes is how many servers an agent takes our two lanes for.
+type lanes struct{}
+
+func (lanes) Count() int { return 2 }
+
+// findCertificate finds the file with the agent's key and certificate.
+func findCertificate(t *testing.T, dir string) string {
+	t.Helper()
+	found := ""
+	err := filepath.WalkDir(filepath.Join(dir, "state"), func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err == nil && strings.Contains(string(data), "BEGIN CERTIFICATE-") && strings.Contains(string(data), "PRIVATE KEY") {
+			found = path
+		}
+		return err
+	})
+	if err != nil || found == "" {
+		t.Fatalf("the agent kept no certificate: %v", err)
+	}
+	return found
+}
