@@ -134,8 +134,11 @@ func ConfigFor(cluster *corev1beta1.KubeFedCluster, secret *corev1.Secret) (Conf
 	if len(spec.CABundle) > 0 {
 		config.REST.CAData, config.REST.Insecure = spec.CABundle, false
 	}
+	if spec.Tunnel != nil && len(config.REST.CAData) == 0 && !config.REST.Insecure {
+		config.REST.CAData = secret.Data[corev1.ServiceAccountRootCAKey] // which the member's agent brought
+	}
 	if ca := config.REST.CAData; len(ca) > 0 && !x509.NewCertPool().AppendCertsFromPEM(ca) {
-		return Config{}, malformed("spec.caBundle holds no PEM certificate")
+		return Config{}, malformed("spec.caBundle, or ca.crt in the secret, holds no PEM certificate")
 	}
 	if spec.ProxyURL != "" {
 		if config.ProxyURL, err = proxyURL("spec.proxyURL", spec.ProxyURL); err != nil {

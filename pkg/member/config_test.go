@@ -125,6 +125,9 @@ func TestConfigForReads(t *testing.T) {
 		"a tunnel": {func(s *corev1beta1.KubeFedClusterSpec) { s.Tunnel = &corev1beta1.ClusterTunnel{} }, token, func(c member.Config) bool {
 			return c.Tunnel && c.ProxyURL == nil
 		}},
+		"a tunnel, and the authority that the agent brought": {func(s *corev1beta1.KubeFedClusterSpec) { s.Tunnel = &corev1beta1.ClusterTunnel{} },
+			secret("token", secretWord, "ca.crt", string(ca)), func(c member.Config) bool { return string(c.REST.CAData) == string(ca) }},
+		"no tunnel, and an authority in the secret": {nil, secret("token", secretWord, "ca.crt", string(ca)), func(c member.Config) bool { return c.REST.CAData == nil }},
 		"a client certificate": {nil, secret("tls.crt", string(cert), "tls.key", string(key)), func(c member.Config) bool {
 			return string(c.REST.CertData) == string(cert) && string(c.REST.KeyData) == string(key) && c.REST.BearerToken == ""
 		}},

@@ -297,8 +297,29 @@ func (d *door) bare(t testing.TB, cert tls.Certificate, id, identifiers string) 
 	return stream
 }
 
+// try is how somebody with a certificate is answered: nil if he is let in.
+func (d *door) try(t testing.TB, cert tls.Certificate) error {
+	t.Helper()
+	stream, end, err := d.connect(t, cert, "a", "")
+	defer end()
+	if err != nil {
+		return err
+	}
+	return first(stream)
+}
+
 // brief is bare for a stream that is ended before its test.
 func (d *door) brief(t testing.TB, cert tls.Certificate, id, identifiers string) (agent.AgentService_ConnectClient, func()) {
+	t.Helper()
+	stream, end, err := d.connect(t, cert, id, identifiers)
+	if err != nil {
+		end()
+		t.Fatal(err)
+	}
+	return stream, end
+}
+
+func (d *door) connect(t testing.TB, cert tls.Certificate, id, identifiers string) (agent.AgentService_ConnectClient, func(), error) {
 	t.Helper()
 	conn, err := grpc.NewClient(d.address, grpc.WithTransportCredentials(d.credentials(cert)))
 	if err != nil {
@@ -306,10 +327,7 @@ func (d *door) brief(t testing.TB, cert tls.Certificate, id, identifiers string)
 	}
 	ctx := metadata.AppendToOutgoingContext(t.Context(), header.AgentID, id, header.AgentIdentifiers, identifiers)
 	stream, err := agent.NewAgentServiceClient(conn).Connect(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return stream, func() { _ = conn.Close() }
+	return stream, func() { _ = conn.Close() }, err
 }
 
 // TestMain silences the unmodified agents and clients.

@@ -152,23 +152,24 @@ func TestAnAgentIsWhoItsCertificateSaysAndNobodyElse(t *testing.T) {
 		stream func(t *testing.T) error
 		want   string
 	}{
-		"a foreign authority": {func(t *testing.T) error { return first(d.bare(t, foreign.agentCert(t, "hz-1", nil), "a", "")) }, "bad certificate"},
+		// Whoever fails in the handshake may learn no more than that the connection ended; the server tells why.
+		"a foreign authority": {func(t *testing.T) error { return d.try(t, foreign.agentCert(t, "hz-1", nil)) }, ""},
 		"an expired one": {func(t *testing.T) error {
-			return first(d.bare(t, d.agents.agentCert(t, "hz-1", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }), "a", ""))
-		}, "certificate"},
+			return d.try(t, d.agents.agentCert(t, "hz-1", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }))
+		}, ""},
 		"a client's": {func(t *testing.T) error {
-			return first(d.bare(t, d.clients.agentCert(t, "hz-1", nil), "a", ""))
+			return d.try(t, d.clients.agentCert(t, "hz-1", nil))
 		}, "not an agent's"},
 		"one of a server": {func(t *testing.T) error {
-			return first(d.bare(t, d.agents.agentCert(t, "hz-1", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }), "a", ""))
-		}, "certificate"},
+			return d.try(t, d.agents.agentCert(t, "hz-1", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }))
+		}, ""},
 		"another organization": {func(t *testing.T) error {
-			return first(d.bare(t, d.agents.issue(t, pkix.Name{CommonName: identity.Identity{Cluster: "hz-1", Enrolment: enrolled}.CommonName(), Organization: []string{"system:masters"}}, nil), "a", ""))
+			return d.try(t, d.agents.issue(t, pkix.Name{CommonName: identity.Identity{Cluster: "hz-1", Enrolment: enrolled}.CommonName(), Organization: []string{"system:masters"}}, nil))
 		}, "organization"},
 		"another enrolment": {func(t *testing.T) error {
-			return first(d.bare(t, d.agents.issue(t, pkix.Name{CommonName: identity.Identity{Cluster: "hz-1", Enrolment: "00000000"}.CommonName(), Organization: []string{identity.Organization}}, nil), "a", ""))
+			return d.try(t, d.agents.issue(t, pkix.Name{CommonName: identity.Identity{Cluster: "hz-1", Enrolment: "00000000"}.CommonName(), Organization: []string{identity.Organization}}, nil))
 		}, "not admitted"},
-		"a member that is unknown": {func(t *testing.T) error { return first(d.bare(t, d.agents.agentCert(t, "bj-1", nil), "a", "")) }, "no member bj-1"},
+		"a member that is unknown": {func(t *testing.T) error { return d.try(t, d.agents.agentCert(t, "bj-1", nil)) }, "no member bj-1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := c.stream(t); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -181,8 +182,10 @@ func TestAnAgentIsWhoItsCertificateSaysAndNobodyElse(t *testing.T) {
 			t.Errorf("%s has %+v", m, agents)
 		}
 	}
-	if n := d.value(t, "cellfed_tunnel_refused_total"); n < 7 {
-		t.Errorf("%v refusals were counted", n)
+	for reason, least := range map[string]float64{"expired": 1, "certificate": 4, "revoked": 1, "unknown": 1} {
+		if n := d.value(t, "cellfed_tunnel_refused_total", "reason", reason); n < least {
+			t.Errorf("%v were refused as %s", n, reason)
+		}
 	}
 	// What it says of itself leads nowhere.
 	s := d.bare(t, good, "sh-1", "host=sh-1&ipv4=127.0.0.1&default-route=true")

@@ -238,6 +238,61 @@ func TestAMemberLivesBehindItsTunnel(t *testing.T) {
 	}
 }
 
+// Who joins cannot reach the member: what join prints is applied there by somebody else, and the agent hands over what the
+// plane comes with. There are no pods here, so the agent's process gets the files that its pod would have.
+func TestAMemberIsJoinedByWhoCannotReachIt(t *testing.T) {
+	s := newSite(t)
+	out := s.kubectl("cellfed", "join", "hz-1", "--tunnel", "--member-endpoint="+s.member.Config.Host, "-o", "json")
+	_, printed, _ := strings.Cut(out, "\n{")
+	if _, err := harness.Kubectl(t.Context(), s.member.Kubeconfig, "{"+printed, "apply", "-f", "-"); err != nil {
+		t.Fatal(err)
+	}
+	member := kubernetes.NewForConfigOrDie(s.member.Config)
+	const namespace = "kube-federation-system"
+	dir := t.TempDir()
+	files := func(secret, mount string) {
+		t.Helper()
+		s.eventually("the member has the secret "+secret, func() bool {
+			found, err := member.CoreV1().Secrets(namespace).Get(t.Context(), secret, metav1.GetOptions{})
+			if err != nil || len(found.Data) == 0 {
+				return false
+			}
+			for name, data := range found.Data {
+				path := filepath.Join(dir, mount, name)
+				if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, data, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return true
+		})
+	}
+	files("hz-1-cellfed-agent", "bootstrap")
+	files("hz-1-cellfed", "account")
+	deployment, err := member.AppsV1().Deployments(namespace).Get(t.Context(), "hz-1-cellfed-agent", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var command []string
+	for _, arg := range deployment.Spec.Template.Spec.Containers[0].Args {
+		switch {
+		case strings.HasPrefix(arg, "--state-secret="): // it is for a pod
+			arg = "--state-dir=" + filepath.Join(dir, "state")
+		case strings.HasPrefix(arg, "--metrics-address="):
+			arg = "--metrics-address="
+		}
+		command = append(command, strings.ReplaceAll(arg, "/etc/cellfed-agent", dir))
+	}
+	s.agent(command)
+	s.becomes("True", "1")
+	if _, err := harness.Kubectl(t.Context(), s.plane.Kubeconfig, configMaps, "apply", "-f", "-"); err != nil {
+		t.Fatal(err)
+	}
+	s.apply("one")
+}
+
 // An unmodified agent of apiserver-network-proxy, with a certificate that ours was given, serves the member; and an
 // unmodified konnectivity client, with the administrator's, speaks to the member's API server through the plane.
 func TestUnmodifiedAgentsAndClientsAreServed(t *testing.T) {
