@@ -253,7 +253,7 @@ func (p *parts) run(ctx context.Context) error {
 	defer group.Wait()
 	defer done()
 	if p.metrics != "" {
-		l, err := net.Listen("tcp", p.metrics)
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.metrics)
 		if err != nil {
 			return fmt.Errorf("serving health and metrics: %w", err)
 		}
