@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 	agentproto "sigs.k8s.io/apiserver-network-proxy/proto/agent"
 )
@@ -357,6 +360,26 @@ func TestPausesGrowAndAreOfAnyLength(t *testing.T) {
 	if d := b.next(); d > 110*time.Millisecond {
 		t.Errorf("the first pause after a reset is %s", d)
 	}
+}
+
+// It takes half a minute: gRPC asks no more often than every ten seconds.
+func TestAServerThatIsAskedTooOftenIsAskedLessOften(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes half a minute")
+	}
+	t.Parallel()
+	p, r := newPKI(), newRude()
+	l := must(net.Listen("tcp", "127.0.0.1:0"))
+	g := grpc.NewServer(grpc.Creds(credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{*p.issue("server", time.Hour)}, ClientCAs: p.pool, ClientAuth: tls.RequireAndVerifyClientCert})),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 15 * time.Second, PermitWithoutStream: true}))
+	agentproto.RegisterAgentServiceServer(g, r)
+	go func() { _ = g.Serve(l) }()
+	t.Cleanup(g.Stop)
+	a := p.agent(t, Options{Servers: []string{l.Addr().String()}, MaxBackoff: 200 * time.Millisecond})
+	if !await(70*time.Second, func() bool { return a.keepers[0].silence() == 20*time.Second }) {
+		t.Fatalf("it is asked after %s still", a.keepers[0].silence())
+	}
+	eventually(t, "it is connected again", func() bool { return a.Connected() == nil })
 }
 
 func TestAStreamIsReplacedWhenThereIsANewCertificate(t *testing.T) {
