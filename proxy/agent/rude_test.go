@@ -129,6 +129,26 @@ func TestAConnectionThatTakesBytesSlowlyLives(t *testing.T) {
 	}
 }
 
+func TestAConnectionThatCatchesUpMayHoldUpItsStreamAgain(t *testing.T) {
+	p, r := newPKI(), newRude()
+	here, there := net.Pipe() // which buffers nothing
+	defer func() { _ = there.Close() }()
+	dial := func(context.Context, string, string) (net.Conn, error) { return here, nil }
+	a := p.agent(t, Options{Servers: []string{p.rude(t, r)}, Allow: []string{"a:1"}, dial: dial, QueueBytes: 64 << 10, StallBudget: 500 * time.Millisecond})
+	s := r.stream(t)
+	id := s.connect(t, 1, "a:1")
+	for round := range 5 {
+		for range 4 {
+			s.say(t, data(id, make([]byte, 32<<10)))
+		}
+		time.Sleep(200 * time.Millisecond) // of which the stream is held up for nearly all
+		if n, err := io.CopyN(io.Discard, there, 128<<10); err != nil {
+			t.Fatalf("in round %d, after %d bytes: %v", round, n, err)
+		}
+		eventually(t, "nothing waits", func() bool { return a.queued.Load() == 0 })
+	}
+}
+
 func TestWhatWaitsIsWrittenBeforeAConnectionIsClosed(t *testing.T) {
 	p, r := newPKI(), newRude()
 	got := make(chan []byte, 1)
