@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"google.golang.org/grpc/grpclog"
 
 	"github.com/cellfed/cellfed/pkg/version"
 	"github.com/cellfed/cellfed/proxy/agent"
@@ -109,6 +110,8 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 	if debug.SetMemoryLimit(-1) == 1<<63-1 {
 		debug.SetMemoryLimit(memoryLimit)
 	}
+	// What it has to say comes back as errors, which are told once and in one form.
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 	logger, err := f.logger(errOut)
 	if err != nil {
 		return err
@@ -253,7 +256,7 @@ func (p *parts) run(ctx context.Context) error {
 	defer group.Wait()
 	defer done()
 	if p.metrics != "" {
-		l, err := net.Listen("tcp", p.metrics)
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.metrics)
 		if err != nil {
 			return fmt.Errorf("serving health and metrics: %w", err)
 		}

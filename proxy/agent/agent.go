@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,7 +47,7 @@ func New(opts Options) (*Agent, error) {
 	for _, address := range opts.Servers {
 		a.keepers = append(a.keepers, &keeper{
 			agent: a, address: address, wanted: 1, held: map[string]*session{}, changed: make(chan struct{}, 1),
-			pauses: backoff{least: opts.MinBackoff, most: opts.MaxBackoff},
+			pauses: backoff{least: opts.MinBackoff, most: opts.MaxBackoff}, keepalive: opts.KeepaliveTime,
 		})
 	}
 	return a, nil
@@ -136,6 +137,8 @@ type keeper struct {
 	retiring []*session
 	failure  error
 	told     string
+	// keepalive is after how long a silence the server is asked.
+	keepalive time.Duration
 	// lived and short say that a stream ended since the last attempt, after long enough a life or too short a one.
 	lived, short bool
 }
@@ -235,7 +238,7 @@ func (k *keeper) next() time.Duration {
 
 // open opens one stream and finds its place. It tells whether that was a step ahead.
 func (k *keeper) open(ctx context.Context, current *tls.Certificate) bool {
-	s, count, err := k.agent.open(ctx, k.address, current)
+	s, count, err := k.agent.open(ctx, k.address, current, k.silence())
 	if err != nil {
 		if ctx.Err() == nil {
 			k.agent.counts.openFailures.Add(1)
@@ -298,6 +301,7 @@ func (k *keeper) gone(s *session, err error) {
 	if wasHeld {
 		lived := time.Since(s.begun) >= k.agent.opts.Lived
 		k.lived, k.short = k.lived || lived, k.short || !lived
+		k.keepalive = calmer(k.keepalive, err)
 	}
 	k.mu.Unlock()
 	if !wasHeld || k.agent.draining.Load() {
@@ -308,6 +312,22 @@ func (k *keeper) gone(s *session, err error) {
 	case k.changed <- struct{}{}:
 	default:
 	}
+}
+
+// calmer is after how long a silence a server is asked that has ended a stream with err. Servers have limits of their own
+// to how often they are asked, stock ones 30 s or 5 minutes, and end the streams of who asks more often.
+func calmer(d time.Duration, err error) time.Duration {
+	const most = 10 * time.Minute
+	if err == nil || !strings.Contains(err.Error(), "too_many_pings") {
+		return d
+	}
+	return min(2*max(d, 10*time.Second), most)
+}
+
+func (k *keeper) silence() time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.keepalive
 }
 
 // note keeps why there is no stream, and tells it when it is news.

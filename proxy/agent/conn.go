@@ -100,7 +100,7 @@ func (c *conn) run() {
 // reach connects to the address.
 func (c *conn) reach() (net.Conn, error) {
 	o := c.session.agent.opts
-	ctx, cancel := context.WithTimeout(context.Background(), o.DialTimeout)
+	ctx, cancel := context.WithTimeout(c.session.stream.Context(), o.DialTimeout)
 	defer cancel()
 	c.mu.Lock()
 	c.cancel = cancel

@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 	agentproto "sigs.k8s.io/apiserver-network-proxy/proto/agent"
 )
@@ -123,6 +126,26 @@ func TestAConnectionThatTakesBytesSlowlyLives(t *testing.T) {
 		}
 	case <-time.After(soon):
 		t.Error("not all arrives")
+	}
+}
+
+func TestAConnectionThatCatchesUpMayHoldUpItsStreamAgain(t *testing.T) {
+	p, r := newPKI(), newRude()
+	here, there := net.Pipe() // which buffers nothing
+	defer func() { _ = there.Close() }()
+	dial := func(context.Context, string, string) (net.Conn, error) { return here, nil }
+	a := p.agent(t, Options{Servers: []string{p.rude(t, r)}, Allow: []string{"a:1"}, dial: dial, QueueBytes: 64 << 10, StallBudget: 500 * time.Millisecond})
+	s := r.stream(t)
+	id := s.connect(t, 1, "a:1")
+	for round := range 5 {
+		for range 4 {
+			s.say(t, data(id, make([]byte, 32<<10)))
+		}
+		time.Sleep(200 * time.Millisecond) // of which the stream is held up for nearly all
+		if n, err := io.CopyN(io.Discard, there, 128<<10); err != nil {
+			t.Fatalf("in round %d, after %d bytes: %v", round, n, err)
+		}
+		eventually(t, "nothing waits", func() bool { return a.queued.Load() == 0 })
 	}
 }
 
@@ -357,6 +380,26 @@ func TestPausesGrowAndAreOfAnyLength(t *testing.T) {
 	if d := b.next(); d > 110*time.Millisecond {
 		t.Errorf("the first pause after a reset is %s", d)
 	}
+}
+
+// It takes half a minute: gRPC asks no more often than every ten seconds.
+func TestAServerThatIsAskedTooOftenIsAskedLessOften(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes half a minute")
+	}
+	t.Parallel()
+	p, r := newPKI(), newRude()
+	l := must(net.Listen("tcp", "127.0.0.1:0"))
+	g := grpc.NewServer(grpc.Creds(credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{*p.issue("server", time.Hour)}, ClientCAs: p.pool, ClientAuth: tls.RequireAndVerifyClientCert})),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 15 * time.Second, PermitWithoutStream: true}))
+	agentproto.RegisterAgentServiceServer(g, r)
+	go func() { _ = g.Serve(l) }()
+	t.Cleanup(g.Stop)
+	a := p.agent(t, Options{Servers: []string{l.Addr().String()}, MaxBackoff: 200 * time.Millisecond})
+	if !await(70*time.Second, func() bool { return a.keepers[0].silence() == 20*time.Second }) {
+		t.Fatalf("it is asked after %s still", a.keepers[0].silence())
+	}
+	eventually(t, "it is connected again", func() bool { return a.Connected() == nil })
 }
 
 func TestAStreamIsReplacedWhenThereIsANewCertificate(t *testing.T) {

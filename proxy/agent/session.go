@@ -45,7 +45,7 @@ type session struct {
 }
 
 // open opens a stream, and tells how many servers there are behind the address.
-func (a *Agent) open(ctx context.Context, address string, certificate *tls.Certificate) (*session, int, error) {
+func (a *Agent) open(ctx context.Context, address string, certificate *tls.Certificate, silence time.Duration) (*session, int, error) {
 	roots, err := a.opts.ServerCA()
 	if err != nil {
 		return nil, 0, err
@@ -55,7 +55,7 @@ func (a *Agent) open(ctx context.Context, address string, certificate *tls.Certi
 		grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{
 			MinVersion: tls.VersionTLS12, RootCAs: roots, ServerName: a.opts.ServerName, GetClientCertificate: show,
 		})),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: a.opts.KeepaliveTime, Timeout: a.opts.KeepaliveTimeout, PermitWithoutStream: true}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: silence, Timeout: a.opts.KeepaliveTimeout, PermitWithoutStream: true}),
 		grpc.WithDisableServiceConfig(), grpc.WithDisableRetry(), grpc.WithUserAgent(a.opts.UserAgent))
 	if err != nil {
 		return nil, 0, fmt.Errorf("connecting: %w", err)

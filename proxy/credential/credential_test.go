@@ -472,6 +472,12 @@ func TestATokenIsBroughtOnceAndAgainWhenItOrTheSecretChanges(t *testing.T) {
 	if string(p.secret["token"]) != "two" {
 		t.Errorf("the Secret has %q", p.secret["token"])
 	}
+	version := p.version
+	d.delivered = nil // as after a restart
+	step()
+	if p.version != version {
+		t.Error("a Secret that is as it should be is written")
+	}
 	p.secret["token"] = []byte("forged")
 	d.compared = time.Now().Add(-time.Hour)
 	step()

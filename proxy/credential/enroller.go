@@ -81,10 +81,10 @@ func orElse(v *time.Duration, value time.Duration) {
 	}
 }
 
-// errDenied is that the plane has said no.
-type errDenied struct{ reason, message string }
+// deniedError is that the plane has said no.
+type deniedError struct{ reason, message string }
 
-func (e *errDenied) Error() string {
+func (e *deniedError) Error() string {
 	return fmt.Sprintf("the plane denied the certificate (%s): %s", e.reason, e.message)
 }
 
@@ -99,7 +99,7 @@ func (e *Enroller) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		var denied *errDenied
+		var denied *deniedError
 		switch {
 		case err == nil && e.settled:
 			failures, denials, e.told = 0, 0, ""
@@ -228,7 +228,7 @@ func (e *Enroller) ask(ctx context.Context, a api, s state) (time.Duration, erro
 		}
 	}
 	if isStatus(err, http.StatusUnauthorized) && a.token != "" {
-		return 0, &errDenied{"Unauthorized", "the bootstrap token has expired, or is not the plane's: join the member anew with kubectl cellfed join --tunnel"}
+		return 0, &deniedError{"Unauthorized", "the bootstrap token has expired, or is not the plane's: join the member anew with kubectl cellfed join --tunnel"}
 	}
 	if err != nil {
 		return 0, fmt.Errorf("asking the plane for a certificate: %w", err)
@@ -242,7 +242,7 @@ func (e *Enroller) ask(ctx context.Context, a api, s state) (time.Duration, erro
 			if s.pending, err = newPending([]byte(s.pending.Key)); err != nil {
 				return 0, err
 			}
-			return 0, errors.Join(&errDenied{c.Reason, c.Message}, e.save(ctx, s))
+			return 0, errors.Join(&deniedError{c.Reason, c.Message}, e.save(ctx, s))
 		}
 	}
 	return e.o.Poll, nil

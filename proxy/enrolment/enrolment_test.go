@@ -198,6 +198,14 @@ func renewal() trial {
 	return x
 }
 
+func TestWhoAsksForAlternativeNamesIsToldSo(t *testing.T) {
+	s := wanted()
+	s.Request = encode(&x509.CertificateRequest{Subject: subjectOf(who), DNSNames: []string{"*"}}, p256)
+	if _, refusal := Read(s); refusal == nil || !strings.Contains(refusal.Message, "alternative names") {
+		t.Errorf("got %v", refusal)
+	}
+}
+
 func TestTheBearerOfATokenGetsACertificateAndTheTokenIsBoundToItsKey(t *testing.T) {
 	x := first()
 	if v := judge(t, x); v.Refusal != nil || !v.Bind {
