@@ -45,6 +45,9 @@ func (a *Admitter) warnTwin(ctx context.Context, req *Request) []string {
 	}
 	id := req.Object.GetAnnotations()[wellknown.ClusterIDAnnotation]
 	endpoint, _, _ := unstructured.NestedString(req.Object.Object, "spec", "apiEndpoint")
+	if _, tunnelled, _ := unstructured.NestedMap(req.Object.Object, "spec", "tunnel"); tunnelled {
+		endpoint = "" // it is the same in every member
+	}
 	all, err := a.facts.Clusters(ctx)
 	if err != nil {
 		return nil
@@ -88,6 +91,9 @@ func judgeCluster(obj *unstructured.Unstructured) []fault {
 		}
 	}
 	errs = append(errs, judgeProxy(cluster.Spec.ProxyURL, specPath.Child("proxyURL"))...)
+	if cluster.Spec.Tunnel != nil && cluster.Spec.ProxyURL != "" {
+		errs = append(errs, field.Forbidden(specPath.Child("proxyURL"), "a member behind a tunnel is reached through its agents: remove spec.proxyURL, or spec.tunnel"))
+	}
 	errs = append(errs, judgeTLS(cluster.Spec.DisabledTLSValidations, specPath.Child("disabledTLSValidations"))...)
 	errs = append(errs, judgeGrants(cluster.Spec.Grants, specPath.Child("grants"))...)
 	return byField(errs)

@@ -39,7 +39,8 @@ type Cluster struct {
 	Name   string
 	Labels map[string]string
 	Grants []corev1beta1.TenantGrant
-	// ID is the identity of the cluster behind it, "" = it is not known; Endpoint is where its API server is.
+	// ID is the identity of the cluster behind it, "" = it is not known; Endpoint is where its API server is,
+	// as seen from the plane: "" for one behind a tunnel, whose address says nothing here.
 	ID, Endpoint string
 }
 

@@ -33,8 +33,11 @@ var (
 )
 
 func clusterFacts(c *corev1beta1.KubeFedCluster) Cluster {
-	return Cluster{Name: c.Name, Labels: c.Labels, Grants: c.Spec.Grants,
-		ID: c.Annotations[wellknown.ClusterIDAnnotation], Endpoint: c.Spec.APIEndpoint}
+	facts := Cluster{Name: c.Name, Labels: c.Labels, Grants: c.Spec.Grants, ID: c.Annotations[wellknown.ClusterIDAnnotation]}
+	if c.Spec.Tunnel == nil {
+		facts.Endpoint = c.Spec.APIEndpoint
+	}
+	return facts
 }
 
 // InNamespace implements Facts.

@@ -128,6 +128,8 @@ func TestKubeFedClusters(t *testing.T) {
 		"no secret":                               {"hz-9", `{"apiEndpoint":"https://x"}`, "spec.secretRef.name", "say which secret"},
 		"a secret's name that is none":            {"hz-9", `{"apiEndpoint":"https://x","secretRef":{"name":"A b"}}`, "spec.secretRef.name", "lowercase RFC 1123"},
 		"a proxy of another scheme":               {"hz-9", `{"apiEndpoint":"https://x","secretRef":{"name":"s"},"proxyURL":"ftp://user:hush@p"}`, "spec.proxyURL", "socks5"},
+		"a tunnel":                                {"hz-9", `{"apiEndpoint":"https://kubernetes.default.svc","secretRef":{"name":"s"},"tunnel":{"enrolment":"abcd1234"}}`, "", ""},
+		"a tunnel and a proxy":                    {"hz-9", `{"apiEndpoint":"https://x","secretRef":{"name":"s"},"proxyURL":"http://p:1","tunnel":{}}`, "spec.proxyURL", "remove"},
 		"an unknown TLS validation":               {"hz-9", `{"apiEndpoint":"https://x","secretRef":{"name":"s"},"disabledTLSValidations":["Some"]}`, "spec.disabledTLSValidations[0]", "supported values"},
 		"all TLS validations and another":         {"hz-9", `{"apiEndpoint":"https://x","secretRef":{"name":"s"},"disabledTLSValidations":["*","SubjectName"]}`, "spec.disabledTLSValidations", "stands for all"},
 		"a name too long for claims":              {strings.Repeat("a", 190), good, "metadata.name", "no more than 189"},
