@@ -117,8 +117,11 @@ func (a agentInput) args(caFile, tokenFile string) []string {
 // allowed is the only address that the agent shall reach: the member's API server.
 func (a agentInput) allowed() string {
 	u, err := url.Parse(a.endpoint)
-	if err != nil || u.Port() != "" {
-		return strings.TrimPrefix(a.endpoint, "https://")
+	if err != nil {
+		return "" // it was refused before
+	}
+	if u.Port() != "" {
+		return u.Host
 	}
 	return net.JoinHostPort(u.Hostname(), "443")
 }

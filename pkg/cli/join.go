@@ -276,6 +276,9 @@ func (o *joinOptions) run(ctx context.Context) error {
 		in.caBundle = in.tokenCA
 		o.say("member: its kubeconfig does not verify the server; the plane will, with the authority that the token came with")
 	}
+	if err := o.withdrawLeave(ctx); err != nil { // of agents that the member had
+		return err
+	}
 	onPlane, err := planeArtefacts(in)
 	if err != nil {
 		return err

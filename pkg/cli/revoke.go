@@ -86,24 +86,33 @@ func (o *revokeOptions) run(ctx context.Context) error {
 // deleteEnrolment deletes what join made on the plane for a member's agents: unused tokens, and leave to hand over
 // credentials.
 func deleteEnrolment(ctx context.Context, plane *cluster, member string, told func(what string)) error {
+	if err := deleteLeave(ctx, plane, member, told); err != nil {
+		return err
+	}
+	return deleteMarkedAll(ctx, plane, member, secrets, metav1.NamespaceSystem, told)
+}
+
+// deleteLeave deletes the leave that join gave to a member's agents to write the member's credentials.
+func deleteLeave(ctx context.Context, plane *cluster, member string, told func(what string)) error {
+	if err := deleteMarkedAll(ctx, plane, member, roleBindings, wellknown.FederationNamespace, told); err != nil {
+		return err
+	}
+	return deleteMarkedAll(ctx, plane, member, roles, wellknown.FederationNamespace, told)
+}
+
+// deleteMarkedAll deletes all objects of a kind that carry the marks of a member's join.
+func deleteMarkedAll(ctx context.Context, plane *cluster, member string, gvr schema.GroupVersionResource, namespace string, told func(what string)) error {
 	marked := metav1.ListOptions{LabelSelector: joinedAsLabel + "=" + member + "," + madeByLabel + "=" + madeByJoin}
-	for _, where := range []struct {
-		gvr       schema.GroupVersionResource
-		namespace string
-	}{
-		{secrets, metav1.NamespaceSystem}, {roleBindings, wellknown.FederationNamespace}, {roles, wellknown.FederationNamespace},
-	} {
-		c := plane.dynamic.Resource(where.gvr).Namespace(where.namespace)
-		found, err := c.List(ctx, marked)
-		if err != nil {
-			return fmt.Errorf("listing %s of member %s: %w", where.gvr.Resource, member, err)
+	c := plane.dynamic.Resource(gvr).Namespace(namespace)
+	found, err := c.List(ctx, marked)
+	if err != nil {
+		return fmt.Errorf("listing %s of member %s: %w", gvr.Resource, member, err)
+	}
+	for _, u := range found.Items {
+		if err := c.Delete(ctx, u.GetName(), metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("deleting %s: %w", artefactName(gvr, u.GetName()), err)
 		}
-		for _, u := range found.Items {
-			if err := c.Delete(ctx, u.GetName(), metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-				return fmt.Errorf("deleting %s: %w", artefactName(where.gvr, u.GetName()), err)
-			}
-			told(artefactName(where.gvr, u.GetName()))
-		}
+		told(artefactName(gvr, u.GetName()))
 	}
 	return nil
 }

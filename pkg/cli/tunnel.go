@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,8 +72,8 @@ func (o *joinOptions) validateTunnel() error {
 	if t.tokenTTL < shortestTokenTTL || t.tokenTTL > longestTokenTTL {
 		return usagef("--token-ttl=%s: want %s to %s", t.tokenTTL, shortestTokenTTL, longestTokenTTL)
 	}
-	if o.endpoint != "" && !strings.HasPrefix(o.endpoint, "https://") {
-		return usagef("--member-endpoint=%s is not https: a token would travel in the clear", o.endpoint)
+	if u, err := url.Parse(o.endpoint); o.endpoint != "" && (err != nil || u.Scheme != "https" || u.Hostname() == "") {
+		return usagef("--member-endpoint=%s is no URL that begins with https://: a token must not travel in the clear", o.endpoint)
 	}
 	if t.planeURL != "" && !strings.HasPrefix(t.planeURL, "https://") {
 		return usagef("--plane-url=%s is not https", t.planeURL)
@@ -133,6 +134,12 @@ func (o *joinOptions) runTunnel(ctx context.Context) error {
 		}
 		in.caBundle = in.tokenCA
 		agent.handsOver = false
+	}
+	// Before the plane gets other credentials: agents that were told to hand theirs over must not be able to any more.
+	if !agent.handsOver {
+		if err := o.withdrawLeave(ctx); err != nil {
+			return err
+		}
 	}
 	onPlane, err := planeArtefacts(in)
 	if err != nil {
@@ -233,6 +240,11 @@ func randomWord(length int) string {
 		raw[i] = letters[b%byte(len(letters))]
 	}
 	return string(raw)
+}
+
+// withdrawLeave takes the leave to write the member's credentials from whatever agents have it.
+func (o *joinOptions) withdrawLeave(ctx context.Context) error {
+	return deleteLeave(ctx, o.plane, o.name, func(what string) { o.say("plane: %s deleted", what) })
 }
 
 // enrolmentArtefacts are what the plane holds for a member's agents: the token, and leave to hand over credentials.

@@ -176,6 +176,9 @@ func TestJoiningAgainGivesAnotherTokenToTheSameAgentsUnlessToldOtherwise(t *test
 
 func TestWhoReachesTheMemberGivesThePlaneTheTokenItself(t *testing.T) {
 	j, _ := newTunnelling(t)
+	if err := j.runTunnel(t.Context()); err != nil { // by somebody who could not: its agents may write the plane's secret
+		t.Fatal(err)
+	}
 	j.memberKubeconfig = "hz-1.kubeconfig"
 	j.access = &memberAccess{config: &rest.Config{Host: "https://10.1.2.3:6443"}}
 	j.member, j.inMember = newCluster("uid-hz-1")
@@ -193,7 +196,7 @@ func TestWhoReachesTheMemberGivesThePlaneTheTokenItself(t *testing.T) {
 	if got, _, _ := unstructured.NestedString(read(t, j.plane, secrets, federation, "hz-1-cellfed").Object, "data", "token"); got == "" {
 		t.Error("the plane has no token")
 	}
-	if exists(t, j.plane, roles, federation, "hz-1-cellfed-agent") {
+	if exists(t, j.plane, roles, federation, "hz-1-cellfed-agent") || exists(t, j.plane, roleBindings, federation, "hz-1-cellfed-agent") {
 		t.Error("the agent may write credentials that it need not hand over")
 	}
 	if !exists(t, j.member, deployments, federation, "hz-1-cellfed-agent") {
@@ -238,6 +241,9 @@ func TestAMemberThatIsReachedAgainWithoutATunnelLeavesItsTunnel(t *testing.T) {
 		t.Fatal(err)
 	}
 	spec, _, _ := unstructured.NestedMap(read(t, j.plane, kubeFedClusters, federation, "hz-1").Object, "spec")
+	if exists(t, j.plane, roleBindings, federation, "hz-1-cellfed-agent") {
+		t.Error("its former agents may still write the member's credentials")
+	}
 	if _, there := spec["tunnel"]; there || spec["apiEndpoint"] != "https://hz-1.example:6443" {
 		t.Errorf("the spec is %v", spec)
 	}

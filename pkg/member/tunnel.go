@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 )
 
 // TunnelFunc opens a connection to an address as seen from a member, through a tunnel that the member's agents hold open.
@@ -23,7 +24,8 @@ func (o Options) throughTunnel(name string) DialFunc {
 		if network != "tcp" {
 			return nil, fmt.Errorf("dialling %s through the tunnel of member %s: a tunnel carries tcp only, not %s", address, name, network)
 		}
-		ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
+		// A second more than the agent has, so that it is the one to say what is wrong.
+		ctx, cancel := context.WithTimeoutCause(ctx, o.DialTimeout+time.Second, fmt.Errorf("the tunnel of member %s did not answer: %w", name, context.DeadlineExceeded))
 		defer cancel()
 		return o.Tunnel(ctx, name, address)
 	}

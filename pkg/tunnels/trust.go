@@ -19,8 +19,11 @@ type Files struct {
 	AgentCA, ClientCA string
 }
 
-// readAgain is how long what was read is taken for what the files hold.
-const readAgain = 10 * time.Second
+// readAgain is how long what was read is taken for what the files hold, and readPatience how long when they cannot be read.
+const (
+	readAgain    = 10 * time.Second
+	readPatience = 2 * time.Minute
+)
 
 // trust is what the files say, read now and then.
 type trust struct {
@@ -39,7 +42,7 @@ func (t *trust) now() (server.Trust, error) {
 	}
 	read, err := t.read()
 	if err != nil {
-		if t.at.IsZero() {
+		if time.Since(t.at) > readPatience {
 			return server.Trust{}, err
 		}
 		return t.last, nil // a file that is being written is one the next time

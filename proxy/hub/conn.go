@@ -14,6 +14,7 @@ import (
 const (
 	// chunk is the most that one packet carries to an agent.
 	chunk = 32 << 10
+	small = 1 << 10
 	// A connection may hold back keep bytes at any time, and more, up to keepMost, as long as all of its stream together
 	// hold less than keepAll.
 	keep     = 256 << 10
@@ -89,7 +90,12 @@ func (c *conn) put(data []byte) bool {
 	if c.held >= keepMost || c.held >= keep && c.stream.held.Load() >= keepAll {
 		return false
 	}
-	c.chunks = append(c.chunks, data)
+	// Small packets share memory: each by itself would cost many times what it holds.
+	if n := len(c.chunks); n > 0 && len(data) < small && len(c.chunks[n-1])+len(data) <= chunk {
+		c.chunks[n-1] = append(c.chunks[n-1], data...)
+	} else {
+		c.chunks = append(c.chunks, data)
+	}
 	c.held += len(data)
 	c.stream.held.Add(int64(len(data)))
 	wake(c.readable)
@@ -102,8 +108,9 @@ func (c *conn) abandon(why error) {
 	c.stream.held.Add(-int64(c.held))
 	c.chunks, c.held, c.why = nil, 0, why
 	c.mu.Unlock()
-	c.stream.drop(c.id)
-	c.stream.sendLater(closeRequest(c.id))
+	if c.stream.drop(c) {
+		c.stream.sendLater(closeRequest(c.id))
+	}
 	c.shut()
 }
 
@@ -214,8 +221,7 @@ func (c *conn) Close() error {
 	c.stream.held.Add(-int64(c.held))
 	c.chunks, c.held, c.why = nil, 0, net.ErrClosed
 	c.mu.Unlock()
-	if first && !remote {
-		c.stream.drop(c.id)
+	if first && !remote && c.stream.drop(c) {
 		c.stream.sendLater(closeRequest(c.id))
 	}
 	c.shut()

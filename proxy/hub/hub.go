@@ -40,8 +40,13 @@ func (l Lane) String() string {
 	return "control"
 }
 
-// maxStreams bounds what the agents of one member may hold open.
-const maxStreams = 64
+const (
+	// maxStreams bounds what the agents of one member may hold open.
+	maxStreams = 64
+	// Streams may come in a burst, as when a server has started anew, and then now and then.
+	comeBurst = 4 * maxStreams
+	comeRate  = 5 // per second
+)
 
 // Options say how a hub works. The zero value of each field is the default.
 type Options struct {
@@ -96,7 +101,10 @@ type cluster struct {
 	enrolment string
 	streams   []*stream // in the order in which they came
 	turn      int
-	lane      Lane // of the last stream that lacked none
+	// came counts the streams that have come, less what was forgiven since then.
+	came   float64
+	cameAt time.Time
+	lane   Lane // of the last stream that lacked none
 }
 
 // New returns a hub that admits nobody yet.
@@ -137,11 +145,11 @@ func (h *Hub) Forget(name string) {
 	if c != nil {
 		ended = slices.Clone(c.streams)
 	}
+	h.metrics.forget(name)
 	h.mu.Unlock()
 	for _, s := range ended {
 		s.end(&RevokedError{Cluster: name})
 	}
-	h.metrics.forget(name)
 }
 
 // Known are the members that were admitted and not forgotten.
@@ -187,6 +195,10 @@ func (h *Hub) Agents(name string) []Agent {
 	if c == nil {
 		return nil
 	}
+	return c.agents()
+}
+
+func (c *cluster) agents() []Agent {
 	var out []Agent
 	for _, s := range c.streams {
 		i := slices.IndexFunc(out, func(a Agent) bool { return a.ID == s.agent })
@@ -278,6 +290,9 @@ func (h *Hub) enter(wire agent.AgentService_ConnectServer, who identity.Identity
 	case len(c.streams) >= maxStreams:
 		h.mu.Unlock()
 		return nil, h.refuse("many", remote, codes.ResourceExhausted, "the agents of member %s hold %d streams already", who.Cluster, maxStreams)
+	case !c.mayCome(time.Now()):
+		h.mu.Unlock()
+		return nil, h.refuse("often", remote, codes.ResourceExhausted, "the agents of member %s come and go too often", who.Cluster)
 	}
 	if err != nil {
 		h.mu.Unlock()
@@ -285,16 +300,17 @@ func (h *Hub) enter(wire agent.AgentService_ConnectServer, who identity.Identity
 	}
 	id := agentID(wire.Context())
 	s := newStream(h, wire, who, id, c.lacking(id), notAfter)
+	s.sending <- struct{}{} // nobody sends before the header
 	c.streams = append(c.streams, s)
+	h.measure(who.Cluster, c)
 	h.mu.Unlock()
 	// As if each lane were a server: agents hold one stream to each server that there is.
 	err = wire.SendHeader(metadata.Pairs(header.ServerID, h.opts.Name+"/"+s.lane.String(), header.ServerCount, strconv.Itoa(int(lanes)*h.opts.Servers)))
+	<-s.sending
 	if err != nil {
 		h.leave(s)
 		return nil, fmt.Errorf("answering an agent of %s: %w", who.Cluster, err)
 	}
-	h.metrics.streams.WithLabelValues(who.Cluster, s.lane.String()).Inc()
-	h.measure(who.Cluster)
 	return s, nil
 }
 
@@ -331,24 +347,35 @@ func (c *cluster) lacking(agent string) Lane {
 func (h *Hub) leave(s *stream) {
 	h.mu.Lock()
 	c := h.clusters[s.who.Cluster]
-	there := false
 	if c != nil {
-		c.streams = slices.DeleteFunc(c.streams, func(o *stream) bool {
-			there = there || o == s
-			return o == s
-		})
+		c.streams = slices.DeleteFunc(c.streams, func(o *stream) bool { return o == s })
+		h.measure(s.who.Cluster, c)
 	}
 	h.mu.Unlock()
 	s.end(errGone)
-	if there {
-		h.metrics.streams.WithLabelValues(s.who.Cluster, s.lane.String()).Dec()
-		h.measure(s.who.Cluster)
-	}
 }
 
-// measure shows a member's agents.
-func (h *Hub) measure(name string) {
-	agents := h.Agents(name)
+// mayCome tells whether one more stream is no flood of them.
+func (c *cluster) mayCome(now time.Time) bool {
+	c.came = max(0, c.came-now.Sub(c.cameAt).Seconds()*comeRate)
+	c.cameAt = now
+	if c.came >= comeBurst {
+		return false
+	}
+	c.came++
+	return true
+}
+
+// measure shows a member's agents. It is called with the hub locked, so that what is shown is what is.
+func (h *Hub) measure(name string, c *cluster) {
+	var held [lanes]int
+	for _, s := range c.streams {
+		held[s.lane]++
+	}
+	for lane, n := range held {
+		h.metrics.streams.WithLabelValues(name, Lane(lane).String()).Set(float64(n))
+	}
+	agents := c.agents()
 	h.metrics.agents.WithLabelValues(name).Set(float64(len(agents)))
 	if len(agents) == 0 {
 		h.metrics.expiry.DeleteLabelValues(name)

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"errors"
 	"net"
 	"sync"
@@ -61,7 +62,7 @@ func (m *metrics) dialled(err error, took time.Duration) {
 		result = "no_agent"
 	case errors.As(err, &refused):
 		result = "refused"
-	case errors.As(err, &slow):
+	case errors.As(err, &slow), errors.Is(err, context.DeadlineExceeded):
 		result = "timeout"
 	case errors.Is(err, errGone), errors.Is(err, errMany), errors.Is(err, errClosing):
 		result = "agent_lost"

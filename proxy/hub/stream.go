@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -23,6 +25,8 @@ const (
 	// maxPending bounds the dials of a stream that wait for an answer.
 	maxPending = 10000
 	// Packets that belong to nothing are normal for a moment after a connection was closed here. A flood of them is not.
+	maxLater   = 2048 // packets that wait for an agent to take them
+	maxSaid    = 512  // bytes of what an agent says that are told on
 	strayBurst = 20000
 	strayRate  = 2000 // per second
 )
@@ -41,8 +45,8 @@ type stream struct {
 	// sending admits one sender; sentAt is when the one that is at it began, 0 if nobody is.
 	sending chan struct{}
 	sentAt  atomic.Int64
-	// held is how many bytes wait for readers.
-	held atomic.Int64
+	// held is how many bytes wait for readers, and later how many packets for the agent that nobody waits for.
+	held, later atomic.Int64
 
 	over chan struct{} // closed when the stream ends
 
@@ -85,6 +89,9 @@ func (s *stream) run() error {
 		case <-expired.C:
 			s.end(errors.New("the agent's certificate has expired"))
 		case now := <-look.C:
+			if !now.Before(s.notAfter) { // the timer stands still while a machine is suspended
+				s.end(errors.New("the agent's certificate has expired"))
+			}
 			if at := s.sentAt.Load(); at != 0 && now.Sub(time.Unix(0, at)) > s.hub.opts.SendStall {
 				s.end(errors.New("the agent takes nothing any more"))
 			}
@@ -142,9 +149,18 @@ func (s *stream) send(stop <-chan struct{}, p *wirepb.Packet) error {
 // errStopped says that whoever sent did not wait any longer.
 var errStopped = errors.New("stopped")
 
-// sendLater sends what nobody waits for.
+// sendLater sends what nobody waits for. An agent that takes none of it is ended, or what waits would grow without end. It
+// must not be called with a lock held.
 func (s *stream) sendLater(p *wirepb.Packet) {
-	go func() { _ = s.send(nil, p) }() // it fails when the stream has ended, and then it is of no use
+	if s.later.Add(1) > maxLater {
+		s.later.Add(-1)
+		s.end(errors.New("the agent takes nothing any more"))
+		return
+	}
+	go func() {
+		defer s.later.Add(-1)
+		_ = s.send(nil, p) // it fails when the stream has ended, and then it is of no use
+	}()
 }
 
 func closeRequest(id int64) *wirepb.Packet {
@@ -239,10 +255,10 @@ func (s *stream) take(p *wirepb.Packet) error {
 		if c == nil {
 			return s.stray()
 		}
-		s.drop(id)
+		s.drop(c)
 		why := io.EOF
 		if says := p.GetCloseResponse().GetError(); says != "" {
-			why = &RefusedError{Cluster: s.who.Cluster, Address: c.address, Says: says}
+			why = &RefusedError{Cluster: s.who.Cluster, Address: c.address, Says: said(says)}
 		}
 		c.fail(why)
 	case wirepb.PacketType_DIAL_CLS:
@@ -281,7 +297,7 @@ func (s *stream) answered(r *wirepb.DialResponse) error {
 	case d == nil:
 		return s.stray()
 	case r.GetError() != "":
-		d.answer <- &RefusedError{Cluster: s.who.Cluster, Address: d.conn.address, Says: r.GetError()}
+		d.answer <- &RefusedError{Cluster: s.who.Cluster, Address: d.conn.address, Says: said(r.GetError())}
 	case taken:
 		d.answer <- errGone
 		return fmt.Errorf("the agent answered a dial with connection %d, which is another's", id)
@@ -306,10 +322,25 @@ func (s *stream) conn(id int64) *conn {
 	return s.conns[id]
 }
 
-func (s *stream) drop(id int64) {
+// drop takes a connection off, and tells whether it was on: its number may be another's by now.
+func (s *stream) drop(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.conns, id)
+	if s.conns[c.id] != c {
+		return false
+	}
+	delete(s.conns, c.id)
+	return true
+}
+
+// said is what an agent says, fit for a status and a log.
+func said(words string) string {
+	return strings.ToValidUTF8(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, words[:min(len(words), maxSaid)]), "")
 }
 
 // stray counts a packet that belongs to nothing.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -66,6 +67,8 @@ func (s clients) Proxy(stream wirepb.ProxyService_ProxyServer) error {
 		return f.send(answer(ask.GetRandom(), 0, err.Error()))
 	}
 	defer func() { _ = conn.Close() }()
+	// A connection lasts no longer than the certificate of whoever it is for.
+	defer time.AfterFunc(time.Until(cert.NotAfter), func() { _ = conn.Close() }).Stop()
 	if err := f.send(answer(ask.GetRandom(), frontID, "")); err != nil {
 		return err
 	}

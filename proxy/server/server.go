@@ -81,12 +81,12 @@ func New(opts Options) *Server {
 // Serve serves on a listener until ctx ends; then every tunnel has ended. It closes the listener.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	var ending sync.WaitGroup
+	ending.Add(1)
 	stop := context.AfterFunc(ctx, func() {
 		defer ending.Done()
 		s.opts.Hub.Close()
 		s.grpc.Stop()
 	})
-	ending.Add(1)
 	err := s.grpc.Serve(listener)
 	if stop() {
 		ending.Done()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
@@ -430,6 +431,7 @@ func evil(t testing.TB, d *door, member string, stop <-chan struct{}) {
 			}
 		}
 		end()
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 
@@ -548,6 +550,78 @@ func TestAFloodEndsTheStreamThatItComesFrom(t *testing.T) {
 	}
 	defer c.Close()
 	ask(t, c, "unharmed")
+}
+
+func TestAnAgentThatComesAndGoesAllTheTimeIsRefusedAndHurtsNobody(t *testing.T) {
+	d := open(t, hub.Options{}, "hz-1", "flapping")
+	d.agent(t, d.address, "a", d.agents.agentCert(t, "hz-1", nil))
+	d.wait(t, "hz-1", 2)
+	cert := d.agents.agentCert(t, "flapping", nil)
+	refused := false
+	for n := 0; n < 2000 && !refused; n++ {
+		s, end := d.brief(t, cert, "f", "")
+		if h, err := s.Header(); err != nil || len(h.Get("serverid")) == 0 {
+			_, err = s.Recv()
+			refused = status.Code(err) == codes.ResourceExhausted
+		}
+		end()
+	}
+	if !refused || d.value(t, "cellfed_tunnel_refused_total", "reason", "often") == 0 {
+		t.Error("2000 streams in a row were let in")
+	}
+	eventually(t, "what it left is gone", func() bool { return d.value(t, "cellfed_tunnel_streams", "member", "flapping") == 0 })
+	if n := d.value(t, "cellfed_tunnel_agents", "member", "flapping"); n != 0 {
+		t.Errorf("%v agents are shown", n)
+	}
+	c, err := d.Dial(t.Context(), "hz-1", serveTCP(t, echo), hub.Control)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ask(t, c, "unharmed")
+}
+
+func TestWhatAnAgentSaysIsCutToWhatAStatusHolds(t *testing.T) {
+	d := open(t, hub.Options{}, "hz-1")
+	s := d.bare(t, d.agents.agentCert(t, "hz-1", nil), "a", "")
+	if _, err := s.Header(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		p, err := s.Recv()
+		if err != nil {
+			return
+		}
+		_ = s.Send(&wirepb.Packet{Type: wirepb.PacketType_DIAL_RSP, Payload: &wirepb.Packet_DialResponse{
+			DialResponse: &wirepb.DialResponse{Random: p.GetDialRequest().GetRandom(), Error: strings.Repeat("no\n", 1<<20/3)},
+		}})
+	}()
+	_, err := d.Dial(t.Context(), "hz-1", "127.0.0.1:1", hub.Control)
+	if err == nil || len(err.Error()) > 1000 || strings.Contains(err.Error(), "\n") {
+		t.Errorf("%d bytes: %.100v", len(fmt.Sprint(err)), err)
+	}
+}
+
+// An agent that lets nothing be sent to it, and answers dials that nobody made: what it is to be told must not pile up.
+func TestAnAgentThatTakesNothingIsEnded(t *testing.T) {
+	d := open(t, hub.Options{SendStall: time.Minute}, "hz-1")
+	s := d.bare(t, d.agents.agentCert(t, "hz-1", nil), "a", "")
+	if _, err := s.Header(); err != nil {
+		t.Fatal(err)
+	}
+	before := runtime.NumGoroutine()
+	most := 0
+	var err error
+	for n := int64(1); err == nil && n < 200000; n++ { // and never a Recv: its window fills
+		err = s.Send(&wirepb.Packet{Type: wirepb.PacketType_DIAL_RSP, Payload: &wirepb.Packet_DialResponse{DialResponse: &wirepb.DialResponse{Random: n, ConnectID: n}}})
+		most = max(most, runtime.NumGoroutine())
+	}
+	if err == nil {
+		t.Error("200,000 answers to nothing were taken")
+	}
+	if most > before+5000 {
+		t.Errorf("up to %d goroutines waited for it", most-before)
+	}
 }
 
 func TestASlowReaderIsEndedAndHoldsUpNobodyInTheOtherLane(t *testing.T) {
@@ -691,18 +765,29 @@ func TestWithTwoServersOneMayDie(t *testing.T) {
 }
 
 func TestFlappingLeavesNothingBehind(t *testing.T) {
-	d := open(t, hub.Options{}, "hz-1")
-	cert := d.agents.agentCert(t, "hz-1", nil)
+	// Many members, because one whose agents come and go all the time is refused.
+	var members []string
+	for n := range 100 {
+		members = append(members, fmt.Sprint("m-", n))
+	}
+	d := open(t, hub.Options{}, members...)
+	certs := map[string]tls.Certificate{}
+	for _, m := range members {
+		certs[m] = d.agents.agentCert(t, m, nil)
+	}
 	address := serveTCP(t, echo)
+	turn := 0
 	cycle := func() {
-		s, end := d.brief(t, cert, "a", "")
+		turn++
+		member := members[turn%len(members)]
+		s, end := d.brief(t, certs[member], "a", "")
 		defer end()
 		if _, err := s.Header(); err != nil {
 			t.Fatal(err)
 		}
 		dialled := make(chan net.Conn, 1)
 		go func() {
-			c, _ := d.Dial(t.Context(), "hz-1", address, hub.Control)
+			c, _ := d.Dial(t.Context(), member, address, hub.Control)
 			dialled <- c
 		}()
 		p, err := s.Recv()
