@@ -20,6 +20,7 @@ type reencryptFlags struct {
 	dataDir    string
 	kubeconfig string
 	prune      bool
+	add        bool
 }
 
 func newReencryptCommand() *cobra.Command {
@@ -33,20 +34,32 @@ after the KMS has got a new key.
 
 Every object is written back just as it is; the plane stores those anew that are
 encrypted otherwise. It is done when a whole round over all objects found none.
-It may be cut short and started again, and the plane serves all the time.`,
+It may be cut short and started again, and the plane serves all the time.
+
+A data directory that an earlier version made encrypts less than a new one.
+--add-resources has its plane encrypt, from its next start on, what a new one does
+beside. What is in the database as plain text stays readable until --prune, which
+comes after everything was encrypted. Where several servers share the database,
+stop all of them before one is started with the new file of keys.`,
 		Example: "  cellfed storage rotate-key --data-dir /var/lib/cellfed\n  systemctl restart cellfed\n  cellfed storage re-encrypt --data-dir /var/lib/cellfed --prune",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	cmd.Flags().StringVar(&f.dataDir, "data-dir", "", "data directory of the plane: says what is encrypted, and with what")
 	cmd.Flags().StringVar(&f.kubeconfig, "kubeconfig", "", "administrator's kubeconfig (default: admin.kubeconfig in the data directory)")
+	cmd.Flags().BoolVar(&f.add, "add-resources", false, "only prepare it: from the plane's next start on, encrypt all that a new plane encrypts")
 	cmd.Flags().BoolVar(&f.prune, "prune", false, "in the end, take away the keys that nothing is encrypted with any more")
+	cmd.MarkFlagsMutuallyExclusive("add-resources", "prune")
+	cmd.MarkFlagsMutuallyExclusive("add-resources", "kubeconfig")
 	return cmd
 }
 
 func (f *reencryptFlags) run(cmd *cobra.Command) error {
-	if f.dataDir == "" && (f.kubeconfig == "" || f.prune) {
+	if f.dataDir == "" && (f.kubeconfig == "" || f.prune || f.add) {
 		return errors.New("say with --data-dir where the plane's keys are")
+	}
+	if f.add {
+		return f.addResources(cmd)
 	}
 	options := reencrypt.Options{Resources: host.Encrypted()}
 	with := "what the plane uses now"
@@ -86,6 +99,31 @@ func (f *reencryptFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	_, err = fmt.Fprintf(out, "taken away: %s\nBackups from before today need them: keep the keys with the backups. The plane forgets them at its next start.\n", strings.Join(removed, ", "))
+	if err != nil || len(keys.Joining()) == 0 || keys.Service() == "" {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "%s will be encrypted with KMS %s\nNext: restart the plane, then once more: cellfed storage re-encrypt --data-dir %s --prune\n",
+		strings.Join(keys.Joining(), ", "), keys.Service(), f.dataDir)
+	return err
+}
+
+// addResources changes what the plane encrypts from its next start on.
+func (f *reencryptFlags) addResources(cmd *cobra.Command) error {
+	var added []string
+	err := host.ChangeEncryption(f.dataDir, func(keys *host.Encryption) (err error) {
+		added, err = keys.AddResources()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	if len(added) == 0 {
+		_, err = fmt.Fprintln(out, "nothing to add: all that a new plane encrypts is encrypted")
+		return err
+	}
+	_, err = fmt.Fprintf(out, "encrypted from the next start on: %s\nNext: back up the data directory's keys, restart the plane, then: cellfed storage re-encrypt --data-dir %s --prune\n",
+		strings.Join(added, ", "), f.dataDir)
 	return err
 }
 

@@ -108,8 +108,11 @@ func writeFile(path string, data []byte) error {
 func writeNewFile(path string, data []byte) error {
 	// Seen before anything is written, and, where the file system has links, for sure when it gets its name: a link, unlike a
 	// rename, never replaces what came there meanwhile.
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		return errors.Join(err, fs.ErrExist)
+	switch _, err := os.Lstat(path); {
+	case err == nil:
+		return fs.ErrExist
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
 	}
 	return place(path, data, func(from, to string) error {
 		err := os.Link(from, to)

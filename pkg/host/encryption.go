@@ -12,17 +12,19 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	apiserverv1 "k8s.io/apiserver/pkg/apis/apiserver/v1"
 	"sigs.k8s.io/yaml"
 )
 
 // encrypted are the resources that a new plane encrypts: secrets, and what may have the content of secrets in it, which is
-// federated ones and the revisions of their templates. A plane that was made with fewer keeps to those: what it stored as plain
-// text would be unreadable.
+// federated ones and the revisions of their templates. A plane that was made with fewer keeps to those until AddResources: what
+// it stored as plain text would be unreadable.
 var encrypted = []string{"secrets", "federatedsecrets.types.kubefed.io", "revisions.propagation.cellfed.io"}
 
 // Encrypted are the resources that a new plane encrypts.
@@ -40,8 +42,9 @@ type KMS struct {
 // Encryption is the configuration of encryption at rest as its file has it. The file is also where the local keys are kept,
 // and where it stands which services encrypted something before.
 //
-// It never has an identity provider: a secret that stands in the database as plain text is not read, because this plane never
-// wrote it.
+// It has no identity provider: a secret that stands in the database as plain text is not read, because this plane never wrote
+// it. Resources that are joining are the exception, until Prune: they were written as plain text before, and are read so, never
+// written. They have an entry of their own, at the end, so that this opens no way around the encryption of the others.
 type Encryption struct {
 	path   string
 	data   []byte
@@ -62,7 +65,7 @@ func ReadEncryption(dataDir string) (*Encryption, error) {
 		return nil, fmt.Errorf("reading encryption configuration %s: it encrypts nothing", e.path)
 	}
 	for _, r := range e.config.Resources {
-		if slices.ContainsFunc(r.Providers, func(p apiserverv1.ProviderConfiguration) bool { return p.Identity != nil }) {
+		if slices.ContainsFunc(r.Providers, isPlain) && !joining(r) {
 			return nil, fmt.Errorf("reading encryption configuration %s: it has the provider identity, with which secrets can stand in the database as plain text: take it out", e.path)
 		}
 	}
@@ -83,11 +86,88 @@ func (e *Encryption) Hash() string { return fmt.Sprintf("sha256:%x", sha256.Sum2
 
 // Writer tells what encrypts what is written once a plane has started with this file.
 func (e *Encryption) Writer() string {
-	first := e.config.Resources[0].Providers
-	if len(first) == 0 {
-		return "nothing"
+	var writers, each []string
+	for _, r := range e.config.Resources {
+		writer := "nothing"
+		if len(r.Providers) > 0 {
+			writer = describe(r.Providers[0], 1)[0]
+		}
+		if !slices.Contains(writers, writer) {
+			writers = append(writers, writer)
+		}
+		each = append(each, fmt.Sprintf("%s (%s)", writer, strings.Join(r.Resources, ", ")))
 	}
-	return describe(first[0], 1)[0]
+	if len(writers) == 1 {
+		return writers[0]
+	}
+	return strings.Join(each, ", ")
+}
+
+// Service is the KMS that encrypts what is written, or "".
+func (e *Encryption) Service() string {
+	if first := e.config.Resources[0].Providers; len(first) > 0 && first[0].KMS != nil {
+		return first[0].KMS.Name
+	}
+	return ""
+}
+
+func isPlain(p apiserverv1.ProviderConfiguration) bool { return p.Identity != nil }
+
+// joining tells whether an entry is of resources that AddResources added: they are written with a key, and read as plain text
+// when no key fits. Secrets never are.
+func joining(r apiserverv1.ResourceConfiguration) bool {
+	plain := slices.IndexFunc(r.Providers, isPlain)
+	return plain > 0 && plain == len(r.Providers)-1 && !slices.ContainsFunc(r.Resources, func(resource string) bool {
+		return resource == "secrets" || !slices.Contains(encrypted, resource)
+	})
+}
+
+// Joining are the resources that were added, and may stand in the database as plain text.
+func (e *Encryption) Joining() []string {
+	var all []string
+	for _, r := range e.config.Resources {
+		if joining(r) {
+			all = append(all, r.Resources...)
+		}
+	}
+	return all
+}
+
+// AddResources has a plane encrypt, from its next start on, what a new plane encrypts and this one does not yet, and tells what
+// that is. It is encrypted with a local key at first, also where a service encrypts the others: an API server takes a service
+// in one entry only.
+func (e *Encryption) AddResources() ([]string, error) {
+	have := e.Resources()
+	missing := slices.DeleteFunc(Encrypted(), func(resource string) bool {
+		return slices.ContainsFunc(have, func(pattern string) bool { return covers(pattern, resource) })
+	})
+	if len(missing) == 0 {
+		return nil, nil
+	}
+	if slices.Contains(missing, "secrets") {
+		return nil, fmt.Errorf("%s does not encrypt secrets, which every plane does: bring back the file that this plane wrote", e.path)
+	}
+	var local apiserverv1.ProviderConfiguration
+	providers := e.config.Resources[0].Providers
+	if i := slices.IndexFunc(providers, func(p apiserverv1.ProviderConfiguration) bool { return p.KMS == nil }); i >= 0 {
+		local = *providers[i].DeepCopy()
+	} else {
+		key, err := newKey()
+		if err != nil {
+			return nil, err
+		}
+		local = secretbox(key)
+	}
+	e.config.Resources = append(e.config.Resources, apiserverv1.ResourceConfiguration{
+		Resources: missing, Providers: []apiserverv1.ProviderConfiguration{local, {Identity: &apiserverv1.IdentityConfiguration{}}},
+	})
+	return missing, nil
+}
+
+// covers tells whether a resource is meant by what an entry says, which may be all of a group or all there is.
+func covers(pattern, resource string) bool {
+	p, r := schema.ParseGroupResource(pattern), schema.ParseGroupResource(resource)
+	return p == r || p.Resource == "*" && (p.Group == "*" || p.Group == r.Group)
 }
 
 // lockPatience is for how long one change waits for another. A change takes milliseconds.
@@ -198,21 +278,15 @@ func (e *Encryption) box(i int) (*apiserverv1.SecretboxConfiguration, error) {
 	return nil, fmt.Errorf("what is written is not encrypted by secretbox: change %s by hand", e.path)
 }
 
-// Prune takes away everything that the plane does not write with, and tells what that was.
+// Prune takes away everything that the plane does not write with, and tells what that was. Resources that were joining have
+// joined then, and are encrypted as the others are from the next start on.
 func (e *Encryption) Prune() []string {
-	var removed []string
-	for i := range e.config.Resources {
-		r := &e.config.Resources[i]
-		for n, p := range r.Providers {
-			kept := 0
-			if n == 0 {
-				kept = 1
-			}
-			for _, name := range describe(p, 0)[kept:] {
-				if !slices.Contains(removed, name) {
-					removed = append(removed, name)
-				}
-			}
+	before := e.described()
+	var stay, joined []apiserverv1.ResourceConfiguration
+	for _, r := range e.config.Resources {
+		into := &stay
+		if joining(r) {
+			into = &joined
 		}
 		r.Providers = r.Providers[:min(1, len(r.Providers))]
 		for _, p := range r.Providers {
@@ -225,13 +299,47 @@ func (e *Encryption) Prune() []string {
 				}
 			}
 		}
+		*into = append(*into, r)
 	}
-	return removed
+	for _, r := range joined {
+		if len(stay) == 0 {
+			stay = append(stay, r)
+			continue
+		}
+		first := &stay[0]
+		first.Resources = append(slices.Clone(first.Resources), r.Resources...)
+		for _, p := range r.Providers {
+			if !slices.ContainsFunc(first.Providers, func(have apiserverv1.ProviderConfiguration) bool { return reflect.DeepEqual(have, p) }) {
+				first.Providers = append(first.Providers, p)
+			}
+		}
+	}
+	e.config.Resources = stay
+	after := e.described()
+	return slices.DeleteFunc(before, func(name string) bool { return slices.Contains(after, name) })
+}
+
+// described names all that the configuration reads and writes with.
+func (e *Encryption) described() []string {
+	var names []string
+	for _, r := range e.config.Resources {
+		for _, p := range r.Providers {
+			for _, name := range describe(p, 0) {
+				if !slices.Contains(names, name) {
+					names = append(names, name)
+				}
+			}
+		}
+	}
+	return names
 }
 
 // describe names the keys of a provider, the first limit of them; 0 is all.
 func describe(p apiserverv1.ProviderConfiguration, limit int) []string {
 	var names []string
+	if isPlain(p) {
+		names = append(names, "plain text")
+	}
 	if p.KMS != nil {
 		names = append(names, "KMS "+p.KMS.Name)
 	}
@@ -274,7 +382,11 @@ func (d *Dir) EncryptWith(kms *KMS) error {
 func (e *Encryption) encryptWith(kms *KMS) (changed bool, err error) {
 	for i := range e.config.Resources {
 		r := &e.config.Resources[i]
-		arranged, err := arrange(r.Providers, kms)
+		with := kms
+		if joining(*r) {
+			with = nil
+		}
+		arranged, err := arrange(r.Providers, with)
 		if err != nil {
 			return false, err
 		}

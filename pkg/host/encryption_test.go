@@ -286,3 +286,177 @@ func TestKeysOfADirectoryThatIsNotThereCannotBeRead(t *testing.T) {
 		t.Error("they were read")
 	}
 }
+
+// entries are what a directory encrypts, with what in order.
+func entries(t *testing.T, d *Dir) []string {
+	t.Helper()
+	var all []string
+	for _, r := range read(t, d).config.Resources {
+		var names []string
+		for _, p := range r.Providers {
+			names = append(names, describe(p, 0)...)
+		}
+		all = append(all, strings.Join(r.Resources, ",")+": "+strings.Join(names, ", "))
+	}
+	return all
+}
+
+// former is a data directory that encrypts secrets alone.
+func former(t *testing.T) (d *Dir, key string) {
+	t.Helper()
+	d = open(t)
+	keys(t, d, start, local)
+	change(t, d, func(e *Encryption) error {
+		e.config.Resources[0].Resources = []string{"secrets"}
+		return nil
+	})
+	return d, providers(t, d)[0]
+}
+
+func add(t *testing.T, d *Dir) (added []string) {
+	t.Helper()
+	change(t, d, func(e *Encryption) (err error) {
+		added, err = e.AddResources()
+		return err
+	})
+	return added
+}
+
+const others = "federatedsecrets.types.kubefed.io,revisions.propagation.cellfed.io"
+
+func wantEntries(t *testing.T, d *Dir, want ...string) {
+	t.Helper()
+	if got := entries(t, d); !slices.Equal(got, want) {
+		t.Errorf("it encrypts %q, want %q", got, want)
+	}
+}
+
+func TestResourcesThatAreAddedAreReadAsPlainTextUntilTheyArePrunedAndSecretsNever(t *testing.T) {
+	t.Run("with a local key", func(t *testing.T) {
+		d, key := former(t)
+		if added := add(t, d); strings.Join(added, ",") != others {
+			t.Errorf("added %q", added)
+		}
+		if added := add(t, d); len(added) != 0 {
+			t.Errorf("added again %q", added)
+		}
+		with(t, d, nil) // a start
+		wantEntries(t, d, "secrets: "+key, others+": "+key+", plain text")
+		if e := read(t, d); strings.Join(e.Joining(), ",") != others || e.Writer() != key || e.Service() != "" {
+			t.Errorf("joining are %q, the writer is %s", e.Joining(), e.Writer())
+		}
+		if removed := prune(t, d); !slices.Equal(removed, []string{"plain text"}) {
+			t.Errorf("pruning took away %q", removed)
+		}
+		wantEntries(t, d, "secrets,"+others+": "+key)
+		if joining := read(t, d).Joining(); len(joining) != 0 {
+			t.Errorf("joining are %q still", joining)
+		}
+	})
+	t.Run("with a KMS, to which they come in a second round", func(t *testing.T) {
+		d, key := former(t)
+		with(t, d, vault("a"))
+		add(t, d)
+		with(t, d, vault("a"))
+		wantEntries(t, d, "secrets: KMS a, "+key, others+": "+key+", plain text")
+		if w, s := read(t, d).Writer(), read(t, d).Service(); w != "KMS a (secrets), "+key+" ("+strings.ReplaceAll(others, ",", ", ")+")" || s != "a" {
+			t.Errorf("the writer is %s, the service %s", w, s)
+		}
+		if removed := prune(t, d); !slices.Equal(removed, []string{"plain text"}) {
+			t.Errorf("pruning took away %q, and the key is needed", removed)
+		}
+		with(t, d, vault("a"))
+		wantEntries(t, d, "secrets,"+others+": KMS a, "+key)
+		if removed := prune(t, d); !slices.Equal(removed, []string{key}) {
+			t.Errorf("pruning again took away %q", removed)
+		}
+		wantEntries(t, d, "secrets,"+others+": KMS a")
+	})
+	t.Run("with a KMS and no local key", func(t *testing.T) {
+		d, key := former(t)
+		with(t, d, vault("a"))
+		prune(t, d)
+		add(t, d)
+		e := entries(t, d)
+		if len(e) != 2 || e[0] != "secrets: KMS a" || !strings.HasPrefix(e[1], others+": local key ") || !strings.HasSuffix(e[1], ", plain text") || strings.Contains(e[1], key) {
+			t.Errorf("it encrypts %q", e)
+		}
+	})
+	t.Run("while the KMS changes", func(t *testing.T) {
+		d, key := former(t)
+		add(t, d)
+		with(t, d, vault("a"))
+		with(t, d, vault("b"))
+		wantEntries(t, d, "secrets: KMS b, KMS a, "+key, others+": "+key+", plain text")
+		with(t, d, nil)
+		wantEntries(t, d, "secrets: "+key+", KMS b, KMS a", others+": "+key+", plain text")
+	})
+	t.Run("while the local key changes", func(t *testing.T) {
+		d, key := former(t)
+		add(t, d)
+		name := "local key " + addKey(t, d, false)
+		wantEntries(t, d, "secrets: "+name+", "+key, others+": "+name+", "+key+", plain text")
+		if removed := prune(t, d); !slices.Equal(removed, []string{key, "plain text"}) {
+			t.Errorf("pruning took away %q", removed)
+		}
+		wantEntries(t, d, "secrets,"+others+": "+name)
+	})
+	t.Run("not where all is encrypted already", func(t *testing.T) {
+		d := open(t)
+		keys(t, d, start, local)
+		for _, resources := range [][]string{Encrypted(), {"*.*"}, {"secrets", "*.types.kubefed.io", "*.propagation.cellfed.io"}} {
+			change(t, d, func(e *Encryption) error {
+				e.config.Resources[0].Resources = resources
+				return nil
+			})
+			if added := add(t, d); len(added) != 0 || len(entries(t, d)) != 1 {
+				t.Errorf("%q was added to %q", added, resources)
+			}
+		}
+	})
+}
+
+func TestPlainTextIsNeverWrittenNorReadOfSecrets(t *testing.T) {
+	for name, entry := range map[string]string{
+		"as what is written":             "- resources: [revisions.propagation.cellfed.io]\n  providers: [{identity: {}}, {secretbox: {keys: [{name: a, secret: YQ==}]}}]\n",
+		"before a key":                   "- resources: [revisions.propagation.cellfed.io]\n  providers: [{secretbox: {keys: [{name: a, secret: YQ==}]}}, {identity: {}}, {secretbox: {keys: [{name: b, secret: YQ==}]}}]\n",
+		"of secrets":                     "- resources: [secrets]\n  providers: [{secretbox: {keys: [{name: a, secret: YQ==}]}}, {identity: {}}]\n",
+		"of secrets among others":        "- resources: [revisions.propagation.cellfed.io, secrets]\n  providers: [{secretbox: {keys: [{name: a, secret: YQ==}]}}, {identity: {}}]\n",
+		"of secrets, which are in a set": "- resources: ['*.']\n  providers: [{secretbox: {keys: [{name: a, secret: YQ==}]}}, {identity: {}}]\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := open(t)
+			k := keys(t, d, start, local)
+			config := "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n" + entry
+			if err := os.WriteFile(k.Encryption, []byte(config), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := ReadEncryption(d.Path()); err == nil || !strings.Contains(err.Error(), "identity") {
+				t.Errorf("the error is %v", err)
+			}
+		})
+	}
+}
+
+func TestAConfigurationThatEncryptsLessDoesNotReplaceOneThatEncryptsMore(t *testing.T) {
+	d, _ := former(t)
+	less := export(t, d)
+	add(t, d)
+	joining := export(t, d)
+	before := contents(t, d)
+	if err := importInto(d, less); err == nil || !strings.Contains(err.Error(), "encrypts resources") {
+		t.Errorf("importing gives %v", err)
+	}
+	if differ := changed(before, contents(t, d)); len(differ) != 0 {
+		t.Errorf("changed %v", differ)
+	}
+	other := open(t)
+	for _, in := range []string{less, joining} {
+		if err := importInto(other, in); err != nil {
+			t.Errorf("importing gives %v", err)
+		}
+	}
+	if contents(t, other)[encryptionFile] != before[encryptionFile] {
+		t.Error("the resources did not arrive")
+	}
+}

@@ -107,7 +107,7 @@ func (d *Dir) adopt(keys SharedKeys) error {
 		case name == encryptionFile && keepsSecrets(have, []byte(keys.Files[name])):
 			missing = append(missing, name)
 		case name == encryptionFile: // all other keys are the same
-			return fmt.Errorf("%s has keys of encryption that %s lacks: bring them to the server that exported it first, or delete %s when nothing is encrypted with them any more",
+			return fmt.Errorf("%s has keys of encryption, or encrypts resources, that %s lacks: bring them to the server that exported it first, or delete %s when nothing is encrypted with them any more",
 				d.path, keys.from, d.file(name))
 		default:
 			return fmt.Errorf("%s has another %s than %s: it belongs to another plane; import into a data directory without keys, or, if the database was written with those in %s, move %s away and import again",
@@ -133,7 +133,11 @@ func (d *Dir) importLater(keys SharedKeys) error {
 		return nil
 	}
 	for _, name := range later {
-		if err := os.Rename(d.file(name), d.file(name)+replaced); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		to, err := unused(d.file(name) + replaced)
+		if err != nil {
+			return fmt.Errorf("moving keys out of the way: %w", err)
+		}
+		if err := os.Rename(d.file(name), to); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("moving keys out of the way: %w", err)
 		}
 	}
@@ -143,6 +147,20 @@ func (d *Dir) importLater(keys SharedKeys) error {
 		}
 	}
 	return nil
+}
+
+// unused is a path, or the path with a number, that nothing has: what an earlier import moved there may be the plane's.
+func unused(path string) (string, error) {
+	for n, to := 1, path; ; n++ {
+		_, err := os.Lstat(to)
+		if errors.Is(err, fs.ErrNotExist) {
+			return to, nil
+		}
+		if err != nil {
+			return "", err
+		}
+		to = fmt.Sprintf("%s.%d", path, n)
+	}
 }
 
 // ReadSharedKeys reads what ExportKeys wrote.
@@ -172,15 +190,15 @@ func ReadSharedKeys(in string) (SharedKeys, error) {
 	return keys, nil
 }
 
-// keepsSecrets tells whether every local key and service of one encryption configuration is in another.
+// keepsSecrets tells whether every local key, service and resource of one encryption configuration is in another.
 func keepsSecrets(before, after []byte) bool {
 	old, ok := localKeys(before)
 	now, also := localKeys(after)
 	return ok && also && !slices.ContainsFunc(old, func(key string) bool { return !slices.Contains(now, key) })
 }
 
-// localKeys are the keys that an encryption configuration holds, wherever in it, and the services that it names; false if
-// it cannot be read.
+// localKeys are the keys that an encryption configuration holds, wherever in it, and the services and resources that
+// it names; false if it cannot be read.
 func localKeys(config []byte) ([]string, bool) {
 	var document any
 	if err := yaml.Unmarshal(bytes.TrimSpace(config), &document); err != nil {
@@ -200,6 +218,13 @@ func localKeys(config []byte) ([]string, bool) {
 			}
 			if service, is := v["kms"].(map[string]any); is {
 				found = append(found, fmt.Sprint("kms ", service["name"]))
+			}
+			if resources, is := v["resources"].([]any); is {
+				for _, r := range resources {
+					if name, is := r.(string); is {
+						found = append(found, "resource "+name)
+					}
+				}
 			}
 			for _, e := range v {
 				walk(e)

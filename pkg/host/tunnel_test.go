@@ -9,7 +9,7 @@ import (
 )
 
 // former makes a data directory what a version before tunnels left.
-func former(t *testing.T, d *Dir) {
+func formerKeys(t *testing.T, d *Dir) {
 	t.Helper()
 	keys(t, d, start, local)
 	for _, name := range []string{tunnelCACert, tunnelCAKey, "client-cas.crt"} {
@@ -21,7 +21,7 @@ func former(t *testing.T, d *Dir) {
 
 func TestADataDirectoryOfAFormerVersionGetsAnAuthorityForAgents(t *testing.T) {
 	d := open(t)
-	former(t, d)
+	formerKeys(t, d)
 	before := contents(t, d)
 	k := keys(t, d, start, local)
 	verify(t, k.TunnelCA, k.TunnelCA, x509.ExtKeyUsageAny, start)
@@ -73,7 +73,7 @@ func TestAnAgentsAuthorityIsNoOtherAuthority(t *testing.T) {
 
 func TestAServerThatMadeAnAuthorityForAgentsByItselfTakesThePlanes(t *testing.T) {
 	a, b := open(t), open(t)
-	former(t, a)
+	formerKeys(t, a)
 	if err := importInto(b, export(t, a)); err != nil { // an export without the authority, as a former version makes it
 		t.Fatal(err)
 	}

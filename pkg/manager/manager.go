@@ -127,6 +127,21 @@ func assemble(ctx context.Context, cfg *rest.Config, opts Options) (ctrl.Manager
 	}
 	cfg = rest.CopyConfig(cfg)
 	cfg.QPS = -1 // the plane's own priority and fairness knows better
+	mgr, err := ctrl.NewManager(cfg, managerOptions(ctx, scheme))
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := index(ctx, mgr.GetFieldIndexer()); err != nil {
+		return nil, nil, err
+	}
+	a := &assembly{Manager: mgr, opts: opts, fleet: member.NewFleet(ctx, member.Options{
+		MemoryPerMember: opts.MemoryPerMember, Fence: opts.Fence, UserAgent: opts.UserAgent, Tunnel: opts.tunnel(),
+	})}
+	err = a.build(ctx, cfg)
+	return mgr, a.propagation, err
+}
+
+func managerOptions(ctx context.Context, scheme *runtime.Scheme) ctrl.Options {
 	skipNameValidation := true
 	options := ctrl.Options{
 		Scheme: scheme,
@@ -147,18 +162,7 @@ func assemble(ctx context.Context, cfg *rest.Config, opts Options) (ctrl.Manager
 	// A list that cannot be had, of secrets of which one cannot be decrypted, is waited for: by default it would end the
 	// plane after two minutes.
 	options.Controller.CacheSyncTimeout = cacheSyncTimeout
-	mgr, err := ctrl.NewManager(cfg, options)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := index(ctx, mgr.GetFieldIndexer()); err != nil {
-		return nil, nil, err
-	}
-	a := &assembly{Manager: mgr, opts: opts, fleet: member.NewFleet(ctx, member.Options{
-		MemoryPerMember: opts.MemoryPerMember, Fence: opts.Fence, UserAgent: opts.UserAgent, Tunnel: opts.tunnel(),
-	})}
-	err = a.build(ctx, cfg)
-	return mgr, a.propagation, err
+	return options
 }
 
 // tunnel dials members that are behind one.

@@ -22,6 +22,8 @@ type database struct {
 	write    *session
 	born     time.Time // of write, in a shared database
 	read     *sql.DB
+	// astray says that the server behind the reading connections may be another one than the one that takes writes.
+	astray bool
 
 	// Of a file.
 	lock    *fileLock
@@ -50,6 +52,22 @@ func (d *database) session(ctx context.Context) (*session, error) {
 	}
 	d.write, d.born = &session{conn: conn, dialect: d.dialect}, time.Now()
 	return d.write, nil
+}
+
+// moved has no reading connection outlive its use: the server behind them takes no writes any more, after a switch-over
+// perhaps, and what it shows may be old. settled undoes that once something was written again.
+func (d *database) moved() {
+	if d.read != nil {
+		d.read.SetMaxIdleConns(0)
+		d.astray = true
+	}
+}
+
+func (d *database) settled() {
+	if d.astray {
+		d.read.SetMaxIdleConns(mysqlReaders)
+		d.astray = false
+	}
 }
 
 // drop gives the writing connection up. The server ends the transaction that is

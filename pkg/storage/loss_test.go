@@ -123,7 +123,8 @@ func TestADatabaseThatLosesItsLastEntriesIsNoticedByAll(t *testing.T) {
 }
 
 // A write that rests on what was lost must not pass, also when the same key has
-// the same revision again.
+// the same revision again. It is the write that has to find it out here: the
+// follower, which looks 25 times a second, is held back until it has.
 func TestAWriteThatRestsOnWhatWasLostIsRefused(t *testing.T) {
 	m := harness.SharedMariaDB(t)
 	database := m.Database(t)
@@ -134,6 +135,8 @@ func TestAWriteThatRestsOnWhatWasLostIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := made.Header.Revision
+	s.backend.follower.mu.Lock()
+	time.AfterFunc(time.Second, s.backend.follower.mu.Unlock)
 	if err := m.Exec(t.Context(), fmt.Sprintf("UPDATE `%[1]s`.entries SET stamp = 1, value = 'another' WHERE revision = %[2]d; UPDATE `%[1]s`.head SET stamp = 1", database, at)); err != nil {
 		t.Fatal(err)
 	}

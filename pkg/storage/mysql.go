@@ -216,3 +216,10 @@ func uselessServer(err error) bool {
 	var answer *mysql.MySQLError
 	return errors.As(err, &answer) && useless[answer.Number]
 }
+
+// restedTooLong tells whether a connection was ended by its server before anything was asked on it: then it can be asked
+// on another one.
+func restedTooLong(err error) bool {
+	var answer *mysql.MySQLError
+	return errors.Is(err, mysql.ErrInvalidConn) || errors.As(err, &answer) && farewell[answer.Number]
+}

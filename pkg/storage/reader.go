@@ -94,6 +94,9 @@ func (r *reader) begin(ctx context.Context, cancel context.CancelCauseFunc, aske
 		defer time.AfterFunc(patience, func() { cancel(errSlow) }).Stop()
 	}
 	tx, err := r.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil && r.dialect.shared && ctx.Err() == nil && restedTooLong(err) {
+		tx, err = r.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	}
 	h := &head{}
 	if err == nil {
 		if err = h.scan((&snapshot{reader: r, ctx: ctx, tx: tx}).row(headColumns, asked)); err != nil {

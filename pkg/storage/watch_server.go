@@ -211,7 +211,9 @@ func (s *watchStream) progress(asked bool) error {
 		return nil //nolint:nilerr // follow meets the same error and ends that watch
 	}
 	for _, a := range watches {
-		if !asked && !a.request.ProgressNotify {
+		// A list may have shown more than the hub has published yet. The watch that follows it begins there, and a report
+		// from before would have the API server call what was listed by an older revision.
+		if !asked && !a.request.ProgressNotify || upTo < a.after {
 			continue
 		}
 		if err := s.send(upTo, &etcdserverpb.WatchResponse{WatchId: a.id}); err != nil {

@@ -325,6 +325,31 @@ func TestAReportOfProgressNeverMeetsAWatchThatTheServerEnded(t *testing.T) {
 	}
 }
 
+// A list may show more than has been published: what another server wrote is read before it is polled. A report of the
+// published revision would call what was listed by an older one.
+func TestProgressIsNotReportedToAWatchThatBeginsBeyondIt(t *testing.T) {
+	backend := serve(t, databaseIn(t.TempDir())).backend
+	recorded := &recordedStream{}
+	stream := &watchStream{server: &watchServer{backend: backend}, stream: recorded, watches: map[int64]*activeWatch{}}
+	rev, _, err := backend.Put(t.Context(), "/r/a", []byte("v"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, after := range map[int64]int64{1: rev, 2: rev + 5} {
+		w, _, err := backend.hub.subscribe(keyRange{"/r/", "/r0"}, after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stream.watches[id] = &activeWatch{watcher: w, id: id, request: &etcdserverpb.WatchCreateRequest{}, cancel: func() {}}
+	}
+	if err := stream.progress(true); err != nil {
+		t.Fatal(err)
+	}
+	if len(recorded.sent) != 1 || recorded.sent[0].WatchId != 1 || recorded.sent[0].Header.Revision != rev {
+		t.Errorf("reported were %v", recorded.sent)
+	}
+}
+
 func TestASlowWatchEndsInsteadOfFillingTheMemory(t *testing.T) {
 	s := serve(t, databaseIn(t.TempDir()))
 	slow, upTo, err := s.backend.hub.subscribe(keyRange{"/r/", "/r0"}, 0)

@@ -246,6 +246,7 @@ func (w *writer) attempt(ctx context.Context, changes []*change) (*batch, error)
 	if err := s.exec(ctx, `COMMIT`); err != nil {
 		return w.settle(ctx, b, fmt.Errorf("committing: %w", err))
 	}
+	w.data.settled()
 	return b, nil
 }
 
@@ -312,6 +313,7 @@ func (w *writer) abandon(ctx context.Context, cause error) error {
 	if cause != nil && w.data.lost(cause) {
 		w.data.drop()
 		if uselessServer(cause) {
+			w.data.moved()
 			return w.breathe(cause)
 		}
 		return cause
@@ -352,7 +354,11 @@ func (w *writer) settle(ctx context.Context, b *batch, cause error) (*batch, err
 		switch {
 		case err == nil && there && h.epoch == b.epoch:
 			b.session = s
-			return b, w.abandon(ctx, nil)
+			_ = w.abandon(ctx, nil) // a connection that cannot roll back was given up; what was written is written
+			return b, nil
+		case err == nil && there: // and then the database was exchanged for another one
+			_ = w.abandon(ctx, nil)
+			return nil, fmt.Errorf("%w; whether what was written still holds is not known", cause)
 		case err == nil:
 			_ = w.abandon(ctx, nil) // the next transaction begins by itself
 			return nil, fmt.Errorf("%w; nothing was written", cause)
