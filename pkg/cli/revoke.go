@@ -69,7 +69,7 @@ func (o *revokeOptions) run(ctx context.Context) error {
 	case kfc.Spec.Tunnel == nil:
 		return fmt.Errorf("member %s is not reached through a tunnel: it has no agents to cut off", o.name)
 	}
-	// The members's agents first: what is left undone after that lets nobody in.
+	// The member's agents first: what is left undone after that lets nobody in.
 	_, err = o.plane.dynamic.Resource(kubeFedClusters).Namespace(wellknown.FederationNamespace).
 		Patch(ctx, o.name, types.MergePatchType, []byte(`{"spec":{"tunnel":{"enrolment":null}}}`), metav1.PatchOptions{})
 	if err != nil {

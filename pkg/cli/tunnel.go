@@ -177,7 +177,7 @@ func (o *joinOptions) agentInput(ctx context.Context, in planeInput) (agentInput
 	t := o.tunnel
 	a := agentInput{
 		member: o.name, planeUID: in.planeUID, endpoint: in.endpoint, image: t.agentImage, handsOver: true,
-		planeURL: t.planeURL, planeCA: t.plane.CAData, servers: t.servers, expires: time.Now().Add(t.tokenTTL).UTC().Truncate(time.Second),
+		planeURL: t.planeURL, servers: t.servers, expires: time.Now().Add(t.tokenTTL).UTC().Truncate(time.Second),
 	}
 	plane := rest.CopyConfig(t.plane)
 	if err := rest.LoadTLSFiles(plane); err != nil {

@@ -152,17 +152,6 @@ func (h *Hub) Forget(name string) {
 	}
 }
 
-// Known are the members that were admitted and not forgotten.
-func (h *Hub) Known() []string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var out []string
-	for name := range h.clusters {
-		out = append(out, name)
-	}
-	return out
-}
-
 // Close ends all streams and admits no more.
 func (h *Hub) Close() {
 	h.mu.Lock()

@@ -26,17 +26,6 @@ import (
 // space is where clients write.
 const space = "faults"
 
-// typeConfig has FederatedConfigMaps served.
-const typeConfig = `
-apiVersion: core.kubefed.io/v1beta1
-kind: FederatedTypeConfig
-metadata: {namespace: kube-federation-system, name: configmaps}
-spec:
-  propagation: Enabled
-  targetType: {version: v1, kind: ConfigMap, pluralName: configmaps, scope: Namespaced}
-  federatedType: {group: types.kubefed.io, version: v1beta1, kind: FederatedConfigMap, pluralName: federatedconfigmaps, scope: Namespaced}
-`
-
 // stage is the servers of one plane, and what is between them and their database.
 type stage struct {
 	*testing.T
@@ -105,7 +94,7 @@ func (s *stage) furnish() {
 		stdin string
 		args  []string
 	}{
-		{typeConfig, []string{"apply", "-f", "-"}},
+		{harness.FederatedConfigMaps, []string{"apply", "-f", "-"}},
 		{"", []string{"create", "namespace", space}},
 		{"", []string{"wait", "--for=condition=Served", "ftc/configmaps", "-n", "kube-federation-system", "--timeout=60s"}},
 	} {

@@ -34,16 +34,6 @@ const (
 
 var federatedConfigMaps = schema.GroupVersionResource{Group: "types.kubefed.io", Version: "v1beta1", Resource: "federatedconfigmaps"}
 
-const typeConfig = `
-apiVersion: core.kubefed.io/v1beta1
-kind: FederatedTypeConfig
-metadata: {namespace: kube-federation-system, name: configmaps}
-spec:
-  propagation: Enabled
-  targetType: {version: v1, kind: ConfigMap, pluralName: configmaps, scope: Namespaced}
-  federatedType: {group: types.kubefed.io, version: v1beta1, kind: FederatedConfigMap, pluralName: federatedconfigmaps, scope: Namespaced}
-`
-
 // federation is a pair with a member, to which it releases.
 type federation struct {
 	*pair
@@ -58,7 +48,7 @@ func startFederation(t *testing.T, url string) *federation {
 	f := &federation{pair: startPair(t, url), member: members.Members[0]}
 	f.leader()
 	f.kubectl("", "cellfed", "join", "east", "--member-kubeconfig", f.member.Kubeconfig)
-	f.kubectl(typeConfig, "apply", "-f", "-")
+	f.kubectl(harness.FederatedConfigMaps, "apply", "-f", "-")
 	f.kubectl("", "wait", "--for=condition=Served", "ftc/configmaps", "-n", "kube-federation-system", "--timeout=60s")
 	f.kubectl("", "create", "namespace", space)
 	var err error

@@ -28,16 +28,6 @@ import (
 	"github.com/cellfed/cellfed/test/harness/process"
 )
 
-const configMaps = `
-apiVersion: core.kubefed.io/v1beta1
-kind: FederatedTypeConfig
-metadata: {namespace: kube-federation-system, name: configmaps}
-spec:
-  propagation: Enabled
-  targetType: {version: v1, kind: ConfigMap, pluralName: configmaps, scope: Namespaced}
-  federatedType: {group: types.kubefed.io, version: v1beta1, kind: FederatedConfigMap, pluralName: federatedconfigmaps, scope: Namespaced}
-`
-
 // site is a plane that serves tunnels at an address that stays, and a member.
 type site struct {
 	*testing.T
@@ -173,7 +163,7 @@ func (s *site) holds(value string) {
 
 func TestAMemberLivesBehindItsTunnel(t *testing.T) {
 	s := newSite(t)
-	if _, err := harness.Kubectl(t.Context(), s.plane.Kubeconfig, configMaps, "apply", "-f", "-"); err != nil {
+	if _, err := harness.Kubectl(t.Context(), s.plane.Kubeconfig, harness.FederatedConfigMaps, "apply", "-f", "-"); err != nil {
 		t.Fatal(err)
 	}
 	_, command := s.join()
@@ -287,7 +277,7 @@ func TestAMemberIsJoinedByWhoCannotReachIt(t *testing.T) {
 	}
 	s.agent(command)
 	s.becomes("True", "1")
-	if _, err := harness.Kubectl(t.Context(), s.plane.Kubeconfig, configMaps, "apply", "-f", "-"); err != nil {
+	if _, err := harness.Kubectl(t.Context(), s.plane.Kubeconfig, harness.FederatedConfigMaps, "apply", "-f", "-"); err != nil {
 		t.Fatal(err)
 	}
 	s.apply("one")
