@@ -17,7 +17,7 @@ TOOLS := $(BIN)/tools
 export PATH := $(CURDIR)/$(TOOLS):$(CURDIR)/$(BIN):$(PATH)
 export KUBECTL := $(CURDIR)/$(TOOLS)/kubectl
 
-COMMANDS := ./cmd/cellfed ./cmd/kubectl-cellfed ./cmd/cellfed-playground ./cmd/cellfed-agent
+COMMANDS := ./cmd/cellfed ./cmd/kubectl-cellfed ./cmd/cellfed-playground ./cmd/cellfed-agent ./cmd/cellfed-manager
 DEMO := $(TOOLS)/demo
 
 # What the linker writes into the binaries: our version, and the one that the API servers in them answer with.
@@ -74,7 +74,7 @@ demo: build tools ## Gray-release an application over three real members, cell b
 ##@ Develop
 
 .PHONY: build
-build: ## Build bin/cellfed, bin/kubectl-cellfed, bin/cellfed-playground and bin/cellfed-agent
+build: ## Build bin/cellfed, bin/kubectl-cellfed, bin/cellfed-playground, bin/cellfed-agent and bin/cellfed-manager
 	@$(GOBUILD) -o $(BIN) $(COMMANDS) -- -ldflags '$(LDFLAGS)'
 
 .PHONY: tools
