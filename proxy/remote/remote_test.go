@@ -15,15 +15,16 @@ import (
 	"time"
 
 	"github.com/cellfed/cellfed/proxy/hub"
+	"github.com/cellfed/cellfed/proxy/proxytest/site"
 )
 
 func TestADialGoesToAServerThatHasAgentsOfTheMember(t *testing.T) {
-	s := newSite(t)
-	one, two := s.serve("one", "127.0.0.1:0", "hz-1", "sh-1"), s.serve("two", "127.0.0.1:0", "hz-1", "sh-1")
-	hz, sh := s.target(says("Hangzhou")), s.target(says("Shanghai"))
-	s.agent("hz-1", []string{one.address}, hz)
-	s.agent("sh-1", []string{two.address}, sh)
-	d := s.dialler("plane", one.address, two.address)
+	s := newWorld(t)
+	one, two := s.Serve("one", "127.0.0.1:0", "hz-1", "sh-1"), s.Serve("two", "127.0.0.1:0", "hz-1", "sh-1")
+	hz, sh := s.Target(site.Says("Hangzhou")), s.Target(site.Says("Shanghai"))
+	s.Agent("hz-1", []string{one.Address}, hz)
+	s.Agent("sh-1", []string{two.Address}, sh)
+	d := s.dialler("plane", one.Address, two.Address)
 	s.knows(d, "hz-1", 1)
 	s.knows(d, "sh-1", 1)
 	for range 4 {
@@ -47,16 +48,16 @@ func TestADialGoesToAServerThatHasAgentsOfTheMember(t *testing.T) {
 }
 
 func TestADialThatFailsSaysWhatItWouldHaveSaidAtTheServer(t *testing.T) {
-	s := newSite(t)
-	one := s.serve("one", "127.0.0.1:0", "hz-1")
+	s := newWorld(t)
+	one := s.Serve("one", "127.0.0.1:0", "hz-1")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	closed := l.Addr().String()
 	_ = l.Close()
-	s.agent("hz-1", []string{one.address}, closed)
-	d := s.dialler("plane", one.address)
+	s.Agent("hz-1", []string{one.Address}, closed)
+	d := s.dialler("plane", one.Address)
 	s.knows(d, "hz-1", 1)
 	server := d.with("hz-1")[0]
 	for _, c := range []struct {
@@ -88,16 +89,16 @@ func TestADialThatFailsSaysWhatItWouldHaveSaidAtTheServer(t *testing.T) {
 }
 
 func TestWhoMayNotDialIsToldSo(t *testing.T) {
-	s := newSite(t)
-	one := s.serve("one", "127.0.0.1:0", "hz-1")
-	to := s.target(echo)
-	s.agent("hz-1", []string{one.address}, to)
-	s.eventually("the agent is connected", func() bool { return len(one.Agents("hz-1")) == 1 })
+	s := newWorld(t)
+	one := s.Serve("one", "127.0.0.1:0", "hz-1")
+	to := s.Target(site.Echo)
+	s.Agent("hz-1", []string{one.Address}, to)
+	s.Eventually("the agent is connected", func() bool { return len(one.Agents("hz-1")) == 1 })
 	config, err := s.dialler("stranger").opts.TLS()
 	if err != nil {
 		t.Fatal(err)
 	}
-	stranger, err := Connect(one.address, config)
+	stranger, err := Connect(one.Address, config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,11 +112,11 @@ func TestWhoMayNotDialIsToldSo(t *testing.T) {
 }
 
 func TestAServerThatDiesIsLeftAndFoundAgain(t *testing.T) {
-	s := newSite(t)
-	one, two := s.serve("one", "127.0.0.1:0", "hz-1"), s.serve("two", "127.0.0.1:0", "hz-1")
-	to := s.target(echo)
-	s.agent("hz-1", []string{one.address, two.address}, to)
-	d := s.dialler("plane", one.address, two.address)
+	s := newWorld(t)
+	one, two := s.Serve("one", "127.0.0.1:0", "hz-1"), s.Serve("two", "127.0.0.1:0", "hz-1")
+	to := s.Target(site.Echo)
+	s.Agent("hz-1", []string{one.Address, two.Address}, to)
+	d := s.dialler("plane", one.Address, two.Address)
 	s.knows(d, "hz-1", 2)
 	var news atomic.Int64
 	d.Subscribe(t.Context(), func(string) { news.Add(1) })
@@ -135,8 +136,8 @@ func TestAServerThatDiesIsLeftAndFoundAgain(t *testing.T) {
 			ended.Add(1)
 		}()
 	}
-	one.stop()
-	s.eventually("what ran through one of two servers has ended", func() bool { return ended.Load() == 2 })
+	one.Stop()
+	s.Eventually("what ran through one of two servers has ended", func() bool { return ended.Load() == 2 })
 	for range 4 { // none of these may fail, whether or not it is known yet
 		c, err := d.Dial(t.Context(), "hz-1", to, hub.Control)
 		if err != nil {
@@ -155,18 +156,18 @@ func TestAServerThatDiesIsLeftAndFoundAgain(t *testing.T) {
 	if news.Load() == 0 {
 		t.Error("nobody was told")
 	}
-	s.serve("one", one.address, "hz-1")
+	s.Serve("one", one.Address, "hz-1")
 	s.knows(d, "hz-1", 2)
 }
 
 func TestAServerThatShowsNothingIsPassedOver(t *testing.T) {
-	s := newSite(t)
-	one, two := s.serve("one", "127.0.0.1:0", "hz-1"), s.serve("two", "127.0.0.1:0", "hz-1")
-	to := s.target(echo)
-	s.agent("hz-1", []string{one.address, two.address}, to)
+	s := newWorld(t)
+	one, two := s.Serve("one", "127.0.0.1:0", "hz-1"), s.Serve("two", "127.0.0.1:0", "hz-1")
+	to := s.Target(site.Echo)
+	s.Agent("hz-1", []string{one.Address, two.Address}, to)
 	var frozen atomic.Bool
-	relay := s.target(func(c net.Conn) {
-		up, err := net.Dial("tcp", one.address)
+	relay := s.Target(func(c net.Conn) {
+		up, err := net.Dial("tcp", one.Address)
 		if err != nil {
 			return
 		}
@@ -186,7 +187,7 @@ func TestAServerThatShowsNothingIsPassedOver(t *testing.T) {
 			}
 		}
 	})
-	d := s.dialler("plane", relay, two.address)
+	d := s.dialler("plane", relay, two.Address)
 	s.knows(d, "hz-1", 2)
 	frozen.Store(true)
 	for range 2 { // one of them goes to the silent one first
@@ -200,18 +201,18 @@ func TestAServerThatShowsNothingIsPassedOver(t *testing.T) {
 }
 
 func TestAllThatWasWrittenBeforeTheEndArrives(t *testing.T) {
-	s := newSite(t)
-	one := s.serve("one", "127.0.0.1:0", "hz-1")
+	s := newWorld(t)
+	one := s.Serve("one", "127.0.0.1:0", "hz-1")
 	sent := make([]byte, 3<<20+17)
 	_, _ = rand.Read(sent)
 	got := make(chan []byte, 2)
-	to := s.target(func(c net.Conn) {
+	to := s.Target(func(c net.Conn) {
 		all, _ := io.ReadAll(c)
 		got <- all
 	})
-	from := s.target(func(c net.Conn) { _, _ = c.Write(sent) })
-	s.agent("hz-1", []string{one.address}, to, from)
-	d := s.dialler("plane", one.address)
+	from := s.Target(func(c net.Conn) { _, _ = c.Write(sent) })
+	s.Agent("hz-1", []string{one.Address}, to, from)
+	d := s.dialler("plane", one.Address)
 	s.knows(d, "hz-1", 1)
 	c, err := d.Dial(t.Context(), "hz-1", to, hub.Bulk)
 	if err != nil {
@@ -238,11 +239,11 @@ func TestAllThatWasWrittenBeforeTheEndArrives(t *testing.T) {
 }
 
 func TestManyConnectionsAreApart(t *testing.T) {
-	s := newSite(t)
-	one := s.serve("one", "127.0.0.1:0", "hz-1")
-	to := s.target(echo)
-	s.agent("hz-1", []string{one.address}, to)
-	d := s.dialler("plane", one.address)
+	s := newWorld(t)
+	one := s.Serve("one", "127.0.0.1:0", "hz-1")
+	to := s.Target(site.Echo)
+	s.Agent("hz-1", []string{one.Address}, to)
+	d := s.dialler("plane", one.Address)
 	s.knows(d, "hz-1", 1)
 	var all sync.WaitGroup
 	for range 32 {
@@ -266,11 +267,11 @@ func TestManyConnectionsAreApart(t *testing.T) {
 }
 
 func TestAConnectionKeepsItsDeadlines(t *testing.T) {
-	s := newSite(t)
-	one := s.serve("one", "127.0.0.1:0", "hz-1")
-	to := s.target(echo)
-	s.agent("hz-1", []string{one.address}, to)
-	d := s.dialler("plane", one.address)
+	s := newWorld(t)
+	one := s.Serve("one", "127.0.0.1:0", "hz-1")
+	to := s.Target(site.Echo)
+	s.Agent("hz-1", []string{one.Address}, to)
+	d := s.dialler("plane", one.Address)
 	s.knows(d, "hz-1", 1)
 	c, err := d.Dial(t.Context(), "hz-1", to, hub.Control)
 	if err != nil {
@@ -285,11 +286,11 @@ func TestAConnectionKeepsItsDeadlines(t *testing.T) {
 }
 
 func TestAServerThatIsUsedNoMoreEndsWhatRunsThroughIt(t *testing.T) {
-	s := newSite(t)
-	one := s.serve("one", "127.0.0.1:0", "hz-1")
-	to := s.target(echo)
-	s.agent("hz-1", []string{one.address}, to)
-	d := s.dialler("plane", one.address)
+	s := newWorld(t)
+	one := s.Serve("one", "127.0.0.1:0", "hz-1")
+	to := s.Target(site.Echo)
+	s.Agent("hz-1", []string{one.Address}, to)
+	d := s.dialler("plane", one.Address)
 	s.knows(d, "hz-1", 1)
 	c, err := d.Dial(t.Context(), "hz-1", to, hub.Control)
 	if err != nil {

@@ -43,6 +43,8 @@ type known struct {
 	stop   context.CancelFunc
 	// members are those whose agents are connected; empty while the server cannot be heard.
 	members map[string][]roster.Agent
+	// failure is why it cannot be heard; nil while it is.
+	failure error
 }
 
 // NewServers returns none yet.
@@ -108,11 +110,13 @@ func (s *Servers) follow(ctx context.Context, k *known) {
 			pause = firstPause
 			if e.Complete {
 				told = ""
+				s.failed(k, nil)
 				s.opts.Log.Info("A tunnel server is connected", "server", k.server.address)
 				return
 			}
 			s.heard(k, e)
 		})
+		s.failed(k, err)
 		lost := s.lost(k)
 		if ctx.Err() != nil {
 			return
@@ -138,6 +142,23 @@ func (s *Servers) heard(k *known, e roster.Entry) {
 	}
 	s.mu.Unlock()
 	s.changed(e.Member)
+}
+
+func (s *Servers) failed(k *known, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k.failure = err
+}
+
+// Failure is why servers cannot be heard; nil if all are.
+func (s *Servers) Failure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for _, address := range slices.Sorted(maps.Keys(s.servers)) {
+		errs = append(errs, s.servers[address].failure)
+	}
+	return errors.Join(errs...)
 }
 
 // lost forgets what a server told, and returns of how many members.
