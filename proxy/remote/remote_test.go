@@ -190,8 +190,11 @@ func TestAServerThatShowsNothingIsPassedOver(t *testing.T) {
 	d := s.dialler("plane", relay, two.Address)
 	s.knows(d, "hz-1", 2)
 	frozen.Store(true)
+	// Sooner than the connection to it is found to be dead, and not later than who dials has patience.
+	ctx, cancel := context.WithTimeout(t.Context(), 9*time.Second)
+	defer cancel()
 	for range 2 { // one of them goes to the silent one first
-		c, err := d.Dial(t.Context(), "hz-1", to, hub.Control)
+		c, err := d.Dial(ctx, "hz-1", to, hub.Control)
 		if err != nil {
 			t.Fatal(err)
 		}
