@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	logsapi "k8s.io/component-base/logs/api/v1"
@@ -123,6 +124,9 @@ func (f *proxyFlags) complete() error {
 			return fmt.Errorf("finding out the machine's name: %w; say --name", err)
 		}
 		f.name = machine + "_" + strconv.Itoa(int(f.port))
+	}
+	if problems := validation.IsConfigMapKey(f.name); len(problems) > 0 {
+		return fmt.Errorf("--name=%s: %s", f.name, problems[0])
 	}
 	return nil
 }
