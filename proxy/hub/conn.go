@@ -228,20 +228,20 @@ func (c *conn) Close() error {
 	return nil
 }
 
-// tunnelAddr is an address as seen from a member.
-type tunnelAddr struct{ member, address string }
+// Addr is an address as seen from a member.
+type Addr struct{ Member, Address string }
 
 // Network implements net.Addr.
-func (tunnelAddr) Network() string { return "tunnel" }
+func (Addr) Network() string { return "tunnel" }
 
 // String implements net.Addr.
-func (a tunnelAddr) String() string { return a.member + "/" + a.address }
+func (a Addr) String() string { return a.Member + "/" + a.Address }
 
 // LocalAddr implements net.Conn.
-func (c *conn) LocalAddr() net.Addr { return tunnelAddr{"", c.stream.hub.opts.Name} }
+func (c *conn) LocalAddr() net.Addr { return Addr{"", c.stream.hub.opts.Name} }
 
 // RemoteAddr implements net.Conn.
-func (c *conn) RemoteAddr() net.Addr { return tunnelAddr{c.stream.who.Cluster, c.address} }
+func (c *conn) RemoteAddr() net.Addr { return Addr{c.stream.who.Cluster, c.address} }
 
 // SetDeadline implements net.Conn.
 func (c *conn) SetDeadline(t time.Time) error {

@@ -37,19 +37,27 @@ type site struct {
 }
 
 func newSite(t *testing.T) *site {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
+	address := freeAddress(t)
 	_, port, _ := net.SplitHostPort(address)
-	_ = l.Close()
-	return &site{T: t, tunnels: address, plane: harness.RunPlane(t, harness.PlaneOptions{Args: []string{"--tunnel-port=" + port}}), member: harness.Members(t, 1, harness.MembersNamed("hz-1")).Members[0]}
+	s := newSiteWith(t, "--tunnel-port="+port)
+	s.tunnels = address
+	return s
+}
+
+// newSiteWith is a site whose plane has other arguments.
+func newSiteWith(t *testing.T, args ...string) *site {
+	return &site{T: t, plane: harness.RunPlane(t, harness.PlaneOptions{Args: args}), member: harness.Members(t, 1, harness.MembersNamed("hz-1")).Members[0]}
 }
 
 func (s *site) kubectl(args ...string) string {
 	s.Helper()
-	out, err := harness.Kubectl(s.Context(), s.plane.Kubeconfig, "", args...)
+	return s.kubectlIn("", args...)
+}
+
+// kubectlIn is kubectl with something on its standard input.
+func (s *site) kubectlIn(stdin string, args ...string) string {
+	s.Helper()
+	out, err := harness.Kubectl(s.Context(), s.plane.Kubeconfig, stdin, args...)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -144,9 +152,7 @@ func (s *site) holds(value string) {
 
 func TestAMemberLivesBehindItsTunnel(t *testing.T) {
 	s := newSite(t)
-	if _, err := harness.Kubectl(t.Context(), s.plane.Kubeconfig, harness.FederatedConfigMaps, "apply", "-f", "-"); err != nil {
-		t.Fatal(err)
-	}
+	s.kubectlIn(harness.FederatedConfigMaps, "apply", "-f", "-")
 	_, command := s.join()
 	s.becomes("False", "0")
 	if _, _, why := s.state(); !strings.Contains(why, "no agent of member hz-1 is connected") {
@@ -258,9 +264,7 @@ func TestAMemberIsJoinedByWhoCannotReachIt(t *testing.T) {
 	}
 	s.agent(command)
 	s.becomes("True", "1")
-	if _, err := harness.Kubectl(t.Context(), s.plane.Kubeconfig, harness.FederatedConfigMaps, "apply", "-f", "-"); err != nil {
-		t.Fatal(err)
-	}
+	s.kubectlIn(harness.FederatedConfigMaps, "apply", "-f", "-")
 	s.apply("one")
 }
 
