@@ -9,11 +9,11 @@ import (
 	"time"
 
 	wirepb "sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
+
+	"github.com/cellfed/cellfed/proxy/wire"
 )
 
 const (
-	// chunk is the most that one packet carries to an agent.
-	chunk = 32 << 10
 	small = 1 << 10
 	// A connection may hold back keep bytes at any time, and more, up to keepMost, as long as all of its stream together
 	// hold less than keepAll.
@@ -91,7 +91,7 @@ func (c *conn) put(data []byte) bool {
 		return false
 	}
 	// Small packets share memory: each by itself would cost many times what it holds.
-	if n := len(c.chunks); n > 0 && len(data) < small && len(c.chunks[n-1])+len(data) <= chunk {
+	if n := len(c.chunks); n > 0 && len(data) < small && len(c.chunks[n-1])+len(data) <= wire.MostData {
 		c.chunks[n-1] = append(c.chunks[n-1], data...)
 	} else {
 		c.chunks = append(c.chunks, data)
@@ -180,7 +180,7 @@ func (c *conn) Write(b []byte) (int, error) {
 		if expired(c.writes.wait()) {
 			return written, os.ErrDeadlineExceeded
 		}
-		part := b[:min(len(b), chunk)]
+		part := b[:min(len(b), wire.MostData)]
 		select {
 		case <-c.closed:
 			return written, c.writeError()
@@ -196,7 +196,7 @@ func (c *conn) Write(b []byte) (int, error) {
 		if err != nil {
 			return written, err
 		}
-		c.stream.hub.metrics.bytes.WithLabelValues("out", c.stream.lane.String()).Add(float64(len(part)))
+		c.stream.sent.Add(float64(len(part)))
 		written += len(part)
 		b = b[len(part):]
 	}

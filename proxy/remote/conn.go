@@ -12,14 +12,11 @@ import (
 	wirepb "sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
 	"github.com/cellfed/cellfed/proxy/hub"
+	"github.com/cellfed/cellfed/proxy/wire"
 )
 
-const (
-	// chunk is the most that one packet carries.
-	chunk = 32 << 10
-	// closeTime is how long the server may take to end a stream that was closed here.
-	closeTime = 5 * time.Second
-)
+// closeTime is how long the server may take to end a stream that was closed here.
+const closeTime = 5 * time.Second
 
 // conn is a connection through a server: one end of a pipe, whose other end is carried by a stream. The pipe brings the
 // deadlines.
@@ -51,7 +48,7 @@ func carry(stream wirepb.ProxyService_ProxyClient, end context.CancelCauseFunc, 
 
 // send sends what is written until nothing more is.
 func send(stream wirepb.ProxyService_ProxyClient, from net.Conn) {
-	buffer := make([]byte, chunk)
+	buffer := make([]byte, wire.MostData)
 	for {
 		n, err := from.Read(buffer)
 		if n > 0 {

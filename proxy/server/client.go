@@ -16,6 +16,7 @@ import (
 	wirepb "sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
 	"github.com/cellfed/cellfed/proxy/hub"
+	"github.com/cellfed/cellfed/proxy/wire"
 )
 
 // Metadata of a client's stream.
@@ -28,9 +29,6 @@ const (
 
 // frontID is the number of the one connection of a client's stream.
 const frontID = 1
-
-// chunk is the most that one packet carries to a client.
-const chunk = 32 << 10
 
 // clients are the clients' side.
 type clients struct{ *Server }
@@ -178,7 +176,7 @@ func (f *front) carry(conn net.Conn) error {
 
 // toClient sends what the member says, and that it has ended.
 func (f *front) toClient(conn net.Conn) error {
-	buffer := make([]byte, chunk)
+	buffer := make([]byte, wire.MostData)
 	for {
 		n, err := conn.Read(buffer)
 		if n > 0 {

@@ -7,9 +7,10 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -25,7 +26,6 @@ import (
 
 	"github.com/cellfed/cellfed/proxy/server"
 	"github.com/cellfed/cellfed/test/harness"
-	"github.com/cellfed/cellfed/test/harness/process"
 )
 
 // site is a plane that serves tunnels at an address that stays, and a member.
@@ -68,44 +68,25 @@ func (s *site) kubectlIn(stdin string, args ...string) string {
 func (s *site) join(args ...string) (dir string, command []string) {
 	s.Helper()
 	dir = s.TempDir()
-	out := s.kubectl(append([]string{"cellfed", "join", "hz-1", "--tunnel", "--member-kubeconfig=" + s.member.Kubeconfig, "--member-endpoint=" + s.member.Config.Host, "--agent-dir=" + dir}, args...)...)
-	_, line, found := strings.Cut(out, "\ncellfed-agent ")
-	if !found {
-		s.Fatalf("join printed no command:\n%s", out)
+	command, err := s.plane.JoinTunnelled(s.Context(), s.member, dir, args...)
+	if err != nil {
+		s.Fatal(err)
 	}
-	return dir, append(strings.Fields(line), "--metrics-address=")
+	return dir, command
 }
 
 // agent runs our agent, and returns what ends it by force.
 func (s *site) agent(command []string) (kill func()) {
 	s.Helper()
-	binary, err := harness.Binary("cellfed-agent")
+	agent, err := harness.StartAgent(command, filepath.Join(s.TempDir(), "agent.log"))
 	if err != nil {
 		s.Fatal(err)
 	}
-	log, err := os.Create(filepath.Join(s.TempDir(), "agent.log"))
-	if err != nil {
-		s.Fatal(err)
-	}
-	cmd := exec.Command(binary, command...)
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := process.StartBound(cmd); err != nil {
-		s.Fatal(err)
-	}
-	ended := false
-	kill = func() {
-		if !ended {
-			ended = true
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-		}
-	}
+	kill = sync.OnceFunc(func() { _ = agent.End(syscall.SIGKILL, time.Minute) })
 	s.Cleanup(func() {
 		kill()
-		_ = log.Close()
 		if s.Failed() {
-			said, _ := os.ReadFile(log.Name())
-			s.Logf("the agent said:\n%s", said)
+			s.Logf("the agent said:\n%s", agent.LogTail())
 		}
 	})
 	return kill
