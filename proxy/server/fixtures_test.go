@@ -9,11 +9,13 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/big"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +30,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"k8s.io/klog/v2"
+	wirepb "sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 	stock "sigs.k8s.io/apiserver-network-proxy/pkg/agent"
 	"sigs.k8s.io/apiserver-network-proxy/proto/agent"
 	"sigs.k8s.io/apiserver-network-proxy/proto/header"
@@ -338,3 +341,104 @@ func TestMain(m *testing.M) {
 }
 
 func newRegistry() *prometheus.Registry { return prometheus.NewRegistry() }
+
+// long makes the tests of load as long as they are meant to be: go test ./proxy/server -long
+var long = flag.Bool("long", false, "run the tests of load in full")
+
+// of is a size in full, or what make test has time for.
+func of(full, short int) int {
+	if *long {
+		return full
+	}
+	return short
+}
+
+func ask(t testing.TB, c net.Conn, word string) {
+	t.Helper()
+	if _, err := c.Write([]byte(word)); err != nil {
+		t.Fatal(err)
+	}
+	back := make([]byte, len(word))
+	if _, err := io.ReadFull(c, back); err != nil || string(back) != word {
+		t.Fatalf("%q came back as %q, %v", word, back, err)
+	}
+}
+
+// first is how a stream answers: nil if it lets one in.
+func first(stream interface {
+	Recv() (*wirepb.Packet, error)
+}) error {
+	got := make(chan error, 1)
+	go func() {
+		_, err := stream.Recv()
+		got <- err
+	}()
+	select {
+	case err := <-got:
+		return err
+	case <-time.After(2 * time.Second):
+		return nil
+	}
+}
+
+// relay passes bytes on until it is frozen; then it keeps the connections and passes nothing.
+type relay struct {
+	address string
+	frozen  chan struct{}
+}
+
+func newRelay(t *testing.T, to string) *relay {
+	r := &relay{frozen: make(chan struct{})}
+	ended := t.Context().Done()
+	pass := func(dst, src net.Conn) {
+		b := make([]byte, 32<<10)
+		for {
+			n, err := src.Read(b)
+			select {
+			case <-r.frozen:
+				<-ended
+				return
+			default:
+			}
+			if n > 0 {
+				_, _ = dst.Write(b[:n])
+			}
+			if err != nil {
+				_ = dst.Close()
+				return
+			}
+		}
+	}
+	r.address = serveTCP(t, func(in net.Conn) {
+		select {
+		case <-r.frozen:
+			<-ended
+			return
+		default:
+		}
+		out, err := net.Dial("tcp", to)
+		if err != nil {
+			return
+		}
+		defer out.Close()
+		go pass(in, out)
+		pass(out, in)
+	})
+	return r
+}
+
+func (r *relay) freeze() { close(r.frozen) }
+
+// settled is how many goroutines there are when nothing happens.
+func settled(t *testing.T) int {
+	t.Helper()
+	last := -1
+	eventually(t, "nothing happens", func() bool {
+		n := runtime.NumGoroutine()
+		same := n == last
+		last = n
+		time.Sleep(100 * time.Millisecond)
+		return same
+	})
+	return last
+}
