@@ -230,9 +230,9 @@ func (h *Hub) changed(name string) {
 	}
 }
 
-// Serve serves one stream of an agent until it ends. Who the agent is says the certificate, which the caller has
-// verified.
-func (h *Hub) Serve(wire agent.AgentService_ConnectServer, cert *x509.Certificate, remote net.Addr) error {
+// Serve serves one stream of an agent until it or ctx ends; why ctx ended is then told. Who the agent is says the
+// certificate, which the caller has verified.
+func (h *Hub) Serve(ctx context.Context, wire agent.AgentService_ConnectServer, cert *x509.Certificate, remote net.Addr) error {
 	who, err := identity.FromCertificate(cert)
 	if err != nil {
 		return h.refuse("certificate", remote, codes.Unauthenticated, "the certificate is not of an agent: %v", err)
@@ -243,7 +243,7 @@ func (h *Hub) Serve(wire agent.AgentService_ConnectServer, cert *x509.Certificat
 	}
 	h.changed(who.Cluster)
 	h.opts.Log.Info("An agent's tunnel is open", "member", who.Cluster, "agent", s.agent, "lane", s.lane.String(), "from", remote.String(), "certificateEnds", s.notAfter.UTC().Format(time.RFC3339))
-	err = s.run()
+	err = s.run(ctx)
 	h.leave(s)
 	h.changed(who.Cluster)
 	h.opts.Log.Info("An agent's tunnel ended", "member", who.Cluster, "agent", s.agent, "lane", s.lane.String(), "reason", err.Error())

@@ -11,7 +11,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-	konnectivity "sigs.k8s.io/apiserver-network-proxy/konnectivity-client/pkg/client"
 	wirepb "sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
 	"github.com/cellfed/cellfed/proxy/hub"
@@ -22,15 +21,7 @@ func TestAKonnectivityClientDialsThroughTheServer(t *testing.T) {
 	d.agent(t, d.address, "a", d.agents.agentCert(t, "hz-1", nil))
 	d.wait(t, "hz-1", 2)
 	address := serveTCP(t, echo)
-	dial := func(name, member string, from *authority) (net.Conn, error) {
-		ctx := metadata.AppendToOutgoingContext(t.Context(), ClusterHeader, member)
-		tunnel, err := konnectivity.CreateSingleUseGrpcTunnelWithContext(t.Context(), ctx, d.address, grpc.WithTransportCredentials(d.credentials(from.issue(t, pkix.Name{CommonName: name}, nil))))
-		if err != nil {
-			return nil, err
-		}
-		return tunnel.DialContext(ctx, "tcp", address)
-	}
-	c, err := dial("operator", "hz-1", d.clients)
+	c, err := d.client(t, "operator", "hz-1", address, d.clients)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,10 +40,10 @@ func TestAKonnectivityClientDialsThroughTheServer(t *testing.T) {
 		t.Error(err)
 	}
 	for name, try := range map[string]func() (net.Conn, error){
-		"somebody else":            func() (net.Conn, error) { return dial("tenant", "hz-1", d.clients) },
-		"an agent":                 func() (net.Conn, error) { return dial("operator", "hz-1", d.agents) },
-		"who names no member":      func() (net.Conn, error) { return dial("operator", "", d.clients) },
-		"who names an unknown one": func() (net.Conn, error) { return dial("operator", "bj-1", d.clients) },
+		"somebody else":            func() (net.Conn, error) { return d.client(t, "tenant", "hz-1", address, d.clients) },
+		"an agent":                 func() (net.Conn, error) { return d.client(t, "operator", "hz-1", address, d.agents) },
+		"who names no member":      func() (net.Conn, error) { return d.client(t, "operator", "", address, d.clients) },
+		"who names an unknown one": func() (net.Conn, error) { return d.client(t, "operator", "bj-1", address, d.clients) },
 	} {
 		if c, err := try(); err == nil {
 			t.Errorf("%s dials", name)

@@ -30,6 +30,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"k8s.io/klog/v2"
+	konnectivity "sigs.k8s.io/apiserver-network-proxy/konnectivity-client/pkg/client"
 	wirepb "sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 	stock "sigs.k8s.io/apiserver-network-proxy/pkg/agent"
 	"sigs.k8s.io/apiserver-network-proxy/proto/agent"
@@ -98,9 +99,33 @@ type door struct {
 	*hub.Hub
 	address                  string
 	serving, agents, clients *authority
+	trusts                   *trusts
 	registry                 *prometheus.Registry
 	log                      *lines
 	stop                     func()
+}
+
+// trusts are whom a server trusts now.
+type trusts struct {
+	mu              sync.Mutex
+	agents, clients *x509.CertPool
+	err             error
+}
+
+// set has the server trust these; an error is that it cannot be read whom.
+func (t *trusts) set(agents, clients *x509.CertPool, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.agents, t.clients, t.err = agents, clients, err
+}
+
+// pool holds some authorities.
+func pool(authorities ...*authority) *x509.CertPool {
+	p := x509.NewCertPool()
+	for _, a := range authorities {
+		p.AddCert(a.cert)
+	}
+	return p
 }
 
 // lines are what was logged.
@@ -141,6 +166,7 @@ func open(t testing.TB, opts hub.Options, members ...string) *door {
 func (d *door) listen(t testing.TB, opts hub.Options, address string, members ...string) {
 	t.Helper()
 	opts.Log, opts.Metrics = d.log.logger(), d.registry
+	d.trusts = &trusts{agents: d.agents.pool, clients: d.clients.pool}
 	d.Hub = hub.New(opts)
 	for _, m := range members {
 		d.Admit(m, enrolled)
@@ -150,7 +176,9 @@ func (d *door) listen(t testing.TB, opts hub.Options, address string, members ..
 	})
 	s := New(Options{Hub: d.Hub,
 		Trust: func() (Trust, error) {
-			return Trust{Certificate: shown, Agents: d.agents.pool, Clients: d.clients.pool}, nil
+			d.trusts.mu.Lock()
+			defer d.trusts.mu.Unlock()
+			return Trust{Certificate: shown, Agents: d.trusts.agents, Clients: d.trusts.clients}, d.trusts.err
 		},
 		MayDial: func(client *x509.Certificate, _ string) error {
 			if client.Subject.CommonName != "operator" {
@@ -331,6 +359,17 @@ func (d *door) connect(t testing.TB, cert tls.Certificate, id, identifiers strin
 	ctx := metadata.AppendToOutgoingContext(t.Context(), header.AgentID, id, header.AgentIdentifiers, identifiers)
 	stream, err := agent.NewAgentServiceClient(conn).Connect(ctx)
 	return stream, func() { _ = conn.Close() }, err
+}
+
+// client dials as an unmodified konnectivity client does.
+func (d *door) client(t testing.TB, name, member, address string, by *authority) (net.Conn, error) {
+	t.Helper()
+	ctx := metadata.AppendToOutgoingContext(t.Context(), ClusterHeader, member)
+	tunnel, err := konnectivity.CreateSingleUseGrpcTunnelWithContext(t.Context(), ctx, d.address, grpc.WithTransportCredentials(d.credentials(by.issue(t, pkix.Name{CommonName: name}, nil))))
+	if err != nil {
+		return nil, err
+	}
+	return tunnel.DialContext(ctx, "tcp", address)
 }
 
 // TestMain silences the unmodified agents and clients.

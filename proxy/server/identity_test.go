@@ -117,3 +117,68 @@ func TestATunnelEndsWithItsCertificate(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestAnAuthorityThatIsTakenOutOfThePoolEndsWhatItVouchedFor(t *testing.T) {
+	d := open(t, hub.Options{}, "hz-1", "sh-1")
+	nextAgents, nextClients := newAuthority(t, "agents"), newAuthority(t, "clients")
+	d.trusts.set(pool(d.agents, nextAgents), pool(d.clients, nextClients), nil)
+	d.agent(t, d.address, "a", d.agents.agentCert(t, "hz-1", nil))
+	d.agent(t, d.address, "a", nextAgents.agentCert(t, "sh-1", nil))
+	d.wait(t, "hz-1", 2)
+	d.wait(t, "sh-1", 2)
+	address := serveTCP(t, echo)
+	conns := map[string]net.Conn{}
+	for name, dial := range map[string]func() (net.Conn, error){
+		"through the former agents": func() (net.Conn, error) { return d.Dial(t.Context(), "hz-1", address, hub.Control) },
+		"through the next agents":   func() (net.Conn, error) { return d.Dial(t.Context(), "sh-1", address, hub.Control) },
+		"of a former client":        func() (net.Conn, error) { return d.client(t, "operator", "sh-1", address, d.clients) },
+		"of a next client":          func() (net.Conn, error) { return d.client(t, "operator", "sh-1", address, nextClients) },
+	} {
+		c, err := dial()
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		ask(t, c, "hello")
+		conns[name] = c
+	}
+	ends := func(name string) error {
+		t.Helper()
+		ended := make(chan error, 1)
+		go func() {
+			_, err := conns[name].Read(make([]byte, 1))
+			ended <- err
+		}()
+		select {
+		case err := <-ended:
+			delete(conns, name)
+			if err == nil {
+				t.Errorf("the connection %s gave a byte that nobody wrote", name)
+			}
+			return err
+		case <-time.After(20 * time.Second):
+			t.Fatalf("the connection %s goes on", name)
+			return nil
+		}
+	}
+	others := func() {
+		t.Helper()
+		time.Sleep(2*lookAgain + 100*time.Millisecond) // whom it hits wrongly it hits by now
+		for _, c := range conns {
+			ask(t, c, "hello")
+		}
+	}
+
+	// On doubt nobody is sent away, and the same authorities read anew are the same.
+	d.trusts.set(nil, nil, errors.New("it is being written"))
+	others()
+	d.trusts.set(pool(nextAgents), pool(nextClients, d.clients), nil)
+	if err := ends("through the former agents"); !strings.Contains(err.Error(), "not an agent's any more") {
+		t.Errorf("the end of trust was told as %v", err)
+	}
+	eventually(t, "both of its streams are gone", func() bool { return len(d.Agents("hz-1")) == 0 })
+	others()
+	d.trusts.set(pool(nextAgents), pool(nextClients), nil)
+	ends("of a former client")
+	others()
+}
