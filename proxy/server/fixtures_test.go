@@ -162,6 +162,14 @@ func open(t testing.TB, opts hub.Options, members ...string) *door {
 	return d
 }
 
+// certificate is one that a server shows.
+func (d *door) certificate(t testing.TB) tls.Certificate {
+	t.Helper()
+	return d.serving.issue(t, pkix.Name{CommonName: "server"}, func(c *x509.Certificate) {
+		c.IPAddresses, c.ExtKeyUsage = []net.IP{net.IPv4(127, 0, 0, 1)}, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	})
+}
+
 // listen serves at an address, with the door's authorities.
 func (d *door) listen(t testing.TB, opts hub.Options, address string, members ...string) {
 	t.Helper()
@@ -171,9 +179,7 @@ func (d *door) listen(t testing.TB, opts hub.Options, address string, members ..
 	for _, m := range members {
 		d.Admit(m, enrolled)
 	}
-	shown := d.serving.issue(t, pkix.Name{CommonName: "server"}, func(c *x509.Certificate) {
-		c.IPAddresses, c.ExtKeyUsage = []net.IP{net.IPv4(127, 0, 0, 1)}, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	})
+	shown := d.certificate(t)
 	s := New(Options{Hub: d.Hub,
 		Trust: func() (Trust, error) {
 			d.trusts.mu.Lock()
@@ -374,6 +380,9 @@ func (d *door) client(t testing.TB, name, member, address string, by *authority)
 
 // TestMain silences the unmodified agents and clients.
 func TestMain(m *testing.M) {
+	if os.Getenv(serveAlone) != "" {
+		serveAloneAndExit()
+	}
 	klog.LogToStderr(false)
 	klog.SetOutput(io.Discard)
 	os.Exit(m.Run())
