@@ -56,7 +56,8 @@ type Options struct {
 	Servers int
 	// DialTimeout bounds a dial, from the call to the agent's answer (10s).
 	DialTimeout time.Duration
-	// ControlStall and BulkStall are how long one packet may wait for its reader (200ms, 5s).
+	// ControlStall and BulkStall are how long the others of a stream may wait for a reader who does not read, or too slowly
+	// (200ms, 5s).
 	ControlStall, BulkStall time.Duration
 	// SendStall is how long an agent may take nothing at all while something waits to be sent (10s).
 	SendStall time.Duration
