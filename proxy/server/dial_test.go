@@ -192,26 +192,3 @@ func TestAHalfOpenTunnelIsNoticed(t *testing.T) {
 		t.Errorf("a dial afterwards took %s: %v", time.Since(began), err)
 	}
 }
-
-func TestWithTwoServersOneMayDie(t *testing.T) {
-	one, two := open(t, hub.Options{Name: "one"}, "hz-1"), (*door)(nil)
-	two = &door{serving: one.serving, agents: one.agents, clients: one.clients, registry: newRegistry(), log: &lines{}}
-	two.listen(t, hub.Options{Name: "two"}, "127.0.0.1:0", "hz-1")
-	cert := one.agents.agentCert(t, "hz-1", nil)
-	for _, d := range []*door{one, two} {
-		d.agent(t, d.address, "a", cert)
-		d.wait(t, "hz-1", 2)
-	}
-	address := serveTCP(t, echo)
-	at := one.address
-	one.stop()
-	c, err := two.Dial(t.Context(), "hz-1", address, hub.Control)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ask(t, c, "hello")
-	_ = c.Close()
-	one.registry = newRegistry()
-	one.listen(t, hub.Options{Name: "one"}, at, "hz-1")
-	one.wait(t, "hz-1", 2)
-}
