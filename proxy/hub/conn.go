@@ -20,6 +20,9 @@ const (
 	keep     = 256 << 10
 	keepMost = 4 << 20
 	keepAll  = 64 << 20
+	// The reader of a connection that is full must read drain within its lane's time, or it is ended. That is as much as
+	// may be on its way on one stream: so whatever comes behind it waits for it once.
+	drain = 1 << 20
 )
 
 // conn is a connection through a tunnel.
@@ -37,6 +40,13 @@ type conn struct {
 	chunks [][]byte
 	held   int
 	why    error // what a read gives after the chunks
+	// full is when no more could be held, and goal what must not be exceeded before more is taken; 0 = it is not full.
+	full time.Time
+	goal int
+	// behind is how far the reader was behind, at a moment, who is to read drain in its lane's time while there is
+	// something to read.
+	behind time.Duration
+	at     time.Time
 }
 
 func newConn(s *stream, address string) *conn {
@@ -59,36 +69,43 @@ func (c *conn) deliver(data []byte) {
 	if len(data) == 0 {
 		return
 	}
-	var patience <-chan time.Time
 	for !c.put(data) {
-		if patience == nil {
-			t := time.NewTimer(c.stream.hub.opts.stall(c.stream.lane))
-			defer t.Stop()
-			patience = t.C
-		}
-		select {
-		case <-c.room:
-		case <-c.closed:
-			return
-		case <-c.stream.over:
-			return
-		case <-patience:
+		left := c.patience()
+		if left <= 0 {
 			c.stream.hub.metrics.stalled.WithLabelValues(c.stream.lane.String()).Inc()
 			c.abandon(errStalled)
 			return
 		}
+		patience := time.NewTimer(left)
+		select {
+		case <-c.room:
+		case <-c.closed:
+		case <-c.stream.over:
+			patience.Stop()
+			return
+		case <-patience.C:
+		}
+		patience.Stop()
 	}
 }
 
-// put keeps data for the reader, if there is room.
+// put keeps data for the reader, if there is room. What is full has room again when much of it was read.
 func (c *conn) put(data []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.why != nil {
+	switch {
+	case c.why != nil:
 		return true // nobody will read it
-	}
-	if c.held >= keepMost || c.held >= keep && c.stream.held.Load() >= keepAll {
+	case c.goal > 0 && c.held > c.goal:
 		return false
+	case c.goal > 0:
+		c.goal = 0
+	case c.held >= keepMost || c.held >= keep && c.stream.held.Load() >= keepAll:
+		c.full, c.goal = time.Now(), c.held-min(drain, c.held/2)
+		return false
+	}
+	if c.held == 0 {
+		c.at, c.behind = time.Now(), 0
 	}
 	// Small packets share memory: each by itself would cost many times what it holds.
 	if n := len(c.chunks); n > 0 && len(data) < small && len(c.chunks[n-1])+len(data) <= wire.MostData {
@@ -100,6 +117,26 @@ func (c *conn) put(data []byte) bool {
 	c.stream.held.Add(int64(len(data)))
 	wake(c.readable)
 	return true
+}
+
+// patience is how much longer the reader of a full connection is waited for: as long as it may be behind, so that the
+// times of several who do not read run out together and not one after the other, and in any case as long as the lane
+// allows.
+func (c *conn) patience() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.keepUp(0)
+	stall := c.stream.hub.opts.stall(c.stream.lane)
+	return min(stall-c.behind, stall-time.Since(c.full))
+}
+
+// keepUp counts how far the reader, who has read n bytes, is behind; not further than to be ended for it, so that one who
+// reads again is soon forgiven.
+func (c *conn) keepUp(n int) {
+	now := time.Now()
+	stall := c.stream.hub.opts.stall(c.stream.lane)
+	c.behind += now.Sub(c.at) - stall*time.Duration(n)/drain
+	c.behind, c.at = min(max(0, c.behind), stall), now
 }
 
 // abandon ends the connection from here, without what waits.
@@ -167,6 +204,7 @@ func (c *conn) get(b []byte) (n int, err error, got bool) {
 	} else {
 		wake(c.readable) // another reader may wait
 	}
+	c.keepUp(n)
 	c.held -= n
 	c.stream.held.Add(-int64(n))
 	wake(c.room)

@@ -15,7 +15,7 @@
 //
 // Lanes. A stream carries many connections one packet after the other, without flow control for each, so a reader that
 // does not read must in the end hold up the others of its stream, or be ended. Each agent therefore holds two streams: one
-// for control, where a reader that stalls is ended at once, and one for bulk, where it has seconds. Agents are told so
+// for control, where a reader that is slow is ended at once, and one for bulk, where it has seconds. Agents are told so
 // in ANP's own way, as if there were two servers.
 //
 // It must not know how certificates are made or which members there are: it is told whom to admit.

@@ -9,8 +9,8 @@ import (
 var (
 	errClosing = errors.New("the server is closing")
 	errGone    = errors.New("the agent's stream ended")
-	// errStalled ends a connection whose reader does not read.
-	errStalled = errors.New("the connection was ended because nobody read from it: it held up the others of its tunnel")
+	// errStalled ends a connection whose reader does not read, or too slowly.
+	errStalled = errors.New("the connection was ended because it was read too slowly: it held up the others of its tunnel")
 	errMany    = errors.New("too many dials are waiting for the agent")
 )
 

@@ -56,7 +56,8 @@ type Options struct {
 	Servers int
 	// DialTimeout bounds a dial, from the call to the agent's answer (10s).
 	DialTimeout time.Duration
-	// ControlStall and BulkStall are how long one packet may wait for its reader (200ms, 5s).
+	// ControlStall and BulkStall are how long the others of a stream may wait for a reader who does not read, or too slowly
+	// (200ms, 5s).
 	ControlStall, BulkStall time.Duration
 	// SendStall is how long an agent may take nothing at all while something waits to be sent (10s).
 	SendStall time.Duration
@@ -243,9 +244,9 @@ func (h *Hub) changed(name string) {
 	}
 }
 
-// Serve serves one stream of an agent until it ends. Who the agent is says the certificate, which the caller has
-// verified.
-func (h *Hub) Serve(wire agent.AgentService_ConnectServer, cert *x509.Certificate, remote net.Addr) error {
+// Serve serves one stream of an agent until it or ctx ends; why ctx ended is then told. Who the agent is says the
+// certificate, which the caller has verified.
+func (h *Hub) Serve(ctx context.Context, wire agent.AgentService_ConnectServer, cert *x509.Certificate, remote net.Addr) error {
 	who, err := identity.FromCertificate(cert)
 	if err != nil {
 		return h.refuse("certificate", remote, codes.Unauthenticated, "the certificate is not of an agent: %v", err)
@@ -256,7 +257,7 @@ func (h *Hub) Serve(wire agent.AgentService_ConnectServer, cert *x509.Certificat
 	}
 	h.changed(who.Cluster)
 	h.opts.Log.Info("An agent's tunnel is open", "member", who.Cluster, "agent", s.agent, "lane", s.lane.String(), "from", remote.String(), "certificateEnds", s.notAfter.UTC().Format(time.RFC3339))
-	err = s.run()
+	err = s.run(ctx)
 	h.leave(s)
 	h.changed(who.Cluster)
 	h.opts.Log.Info("An agent's tunnel ended", "member", who.Cluster, "agent", s.agent, "lane", s.lane.String(), "reason", err.Error())

@@ -34,7 +34,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		dials:   counter("dials_total", "Dials through tunnels, by how they ended.", "result"),
 		refused: counter("refused_total", "Agents and clients that were refused, and streams that were ended for what they sent.", "reason"),
 		bytes:   counter("bytes_total", "Bytes that tunnels carried, in from members and out to them.", "direction", "lane"),
-		stalled: counter("stalled_connections_total", "Connections that were ended because nobody read from them.", "lane"),
+		stalled: counter("stalled_connections_total", "Connections that were ended because they were read too slowly.", "lane"),
 		strays: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "cellfed", Subsystem: "tunnel", Name: "stray_packets_total",
 			Help: "Packets of agents that belonged to no connection."}),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "cellfed", Subsystem: "tunnel", Name: "dial_duration_seconds",

@@ -75,8 +75,8 @@ func newStream(h *Hub, wire agent.AgentService_ConnectServer, who identity.Ident
 	}
 }
 
-// run takes what the agent sends until the stream ends, and returns why.
-func (s *stream) run() error {
+// run takes what the agent sends until the stream or ctx ends, and returns why.
+func (s *stream) run(ctx context.Context) error {
 	received := make(chan error, 1)
 	go func() { received <- s.receive() }()
 	expired := time.NewTimer(time.Until(s.notAfter))
@@ -89,6 +89,9 @@ func (s *stream) run() error {
 			s.end(fmt.Errorf("%w: %w", errGone, err))
 			return err
 		case <-s.over:
+			return status.Error(codes.Aborted, s.ended().Error())
+		case <-ctx.Done():
+			s.end(context.Cause(ctx))
 			return status.Error(codes.Aborted, s.ended().Error())
 		case <-expired.C:
 			s.end(errors.New("the agent's certificate has expired"))

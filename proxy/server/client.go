@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -35,17 +34,18 @@ type clients struct{ *Server }
 
 // Proxy implements client.ProxyServiceServer: one stream is one connection.
 func (s clients) Proxy(stream wirepb.ProxyService_ProxyServer) error {
-	cert, from, err := s.who(stream.Context(), "a client's", func(t Trust) *x509.CertPool { return t.Clients })
+	g, err := s.admit(stream.Context(), aClient)
 	if err != nil {
 		return err
 	}
+	defer s.guests.remove(g)
 	member, lane, err := wanted(stream.Context())
 	if err != nil {
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
-	if err := s.opts.MayDial(cert, member); err != nil {
-		message := fmt.Sprintf("%s may not dial member %s: %v", cert.Subject.CommonName, member, err)
-		s.opts.Hub.Refused("client", from, message)
+	if err := s.opts.MayDial(g.cert(), member); err != nil {
+		message := fmt.Sprintf("%s may not dial member %s: %v", g.cert().Subject.CommonName, member, err)
+		s.opts.Hub.Refused("client", g.from, message)
 		return status.Error(codes.PermissionDenied, message)
 	}
 	p, err := stream.Recv()
@@ -72,12 +72,13 @@ func (s clients) Proxy(stream wirepb.ProxyService_ProxyServer) error {
 		return verdict(err)
 	}
 	defer func() { _ = conn.Close() }()
-	// A connection lasts no longer than the certificate of whoever it is for.
-	defer time.AfterFunc(time.Until(cert.NotAfter), func() { _ = conn.Close() }).Stop()
 	if err := f.send(answer(ask.GetRandom(), frontID, "")); err != nil {
 		return err
 	}
-	return f.carry(conn)
+	// A connection lasts no longer than the certificate of whoever it is for, and the trust in it.
+	ctx, cancel := context.WithDeadlineCause(g.ctx, g.cert().NotAfter, errors.New("the client's certificate has expired"))
+	defer cancel()
+	return f.carry(ctx, conn)
 }
 
 // verdict is why a dial failed as a status, which tells the kinds of failure apart for those who know (proxy/remote); for
@@ -162,16 +163,22 @@ func (f *front) send(p *wirepb.Packet) error {
 	return f.stream.Send(p)
 }
 
-// carry carries bytes both ways until one side ends.
-func (f *front) carry(conn net.Conn) error {
-	out := make(chan error, 1)
+// carry carries bytes both ways until one side ends, or ctx does.
+func (f *front) carry(ctx context.Context, conn net.Conn) error {
+	out, in := make(chan error, 1), make(chan error, 1)
 	go func() { out <- f.toClient(conn) }()
-	in := f.fromClient(conn)
-	_ = conn.Close() // so that toClient ends
-	if err := <-out; err != nil && in == nil {
+	go func() { in <- f.fromClient(conn) }()
+	select {
+	case <-ctx.Done():
+		// Both end with the stream and the connection. The client's own end is not worth waiting for.
+		return status.Error(codes.Unauthenticated, context.Cause(ctx).Error())
+	case err := <-in:
+		_ = conn.Close() // so that toClient ends
+		if outErr := <-out; outErr != nil && err == nil {
+			return outErr
+		}
 		return err
 	}
-	return in
 }
 
 // toClient sends what the member says, and that it has ended.

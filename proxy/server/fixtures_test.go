@@ -9,11 +9,13 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/big"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +30,8 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"k8s.io/klog/v2"
+	konnectivity "sigs.k8s.io/apiserver-network-proxy/konnectivity-client/pkg/client"
+	wirepb "sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 	stock "sigs.k8s.io/apiserver-network-proxy/pkg/agent"
 	"sigs.k8s.io/apiserver-network-proxy/proto/agent"
 	"sigs.k8s.io/apiserver-network-proxy/proto/header"
@@ -95,9 +99,33 @@ type door struct {
 	*hub.Hub
 	address                  string
 	serving, agents, clients *authority
+	trusts                   *trusts
 	registry                 *prometheus.Registry
 	log                      *lines
 	stop                     func()
+}
+
+// trusts are whom a server trusts now.
+type trusts struct {
+	mu              sync.Mutex
+	agents, clients *x509.CertPool
+	err             error
+}
+
+// set has the server trust these; an error is that it cannot be read whom.
+func (t *trusts) set(agents, clients *x509.CertPool, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.agents, t.clients, t.err = agents, clients, err
+}
+
+// pool holds some authorities.
+func pool(authorities ...*authority) *x509.CertPool {
+	p := x509.NewCertPool()
+	for _, a := range authorities {
+		p.AddCert(a.cert)
+	}
+	return p
 }
 
 // lines are what was logged.
@@ -134,20 +162,29 @@ func open(t testing.TB, opts hub.Options, members ...string) *door {
 	return d
 }
 
+// certificate is one that a server shows.
+func (d *door) certificate(t testing.TB) tls.Certificate {
+	t.Helper()
+	return d.serving.issue(t, pkix.Name{CommonName: "server"}, func(c *x509.Certificate) {
+		c.IPAddresses, c.ExtKeyUsage = []net.IP{net.IPv4(127, 0, 0, 1)}, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	})
+}
+
 // listen serves at an address, with the door's authorities.
 func (d *door) listen(t testing.TB, opts hub.Options, address string, members ...string) {
 	t.Helper()
 	opts.Log, opts.Metrics = d.log.logger(), d.registry
+	d.trusts = &trusts{agents: d.agents.pool, clients: d.clients.pool}
 	d.Hub = hub.New(opts)
 	for _, m := range members {
 		d.Admit(m, enrolled)
 	}
-	shown := d.serving.issue(t, pkix.Name{CommonName: "server"}, func(c *x509.Certificate) {
-		c.IPAddresses, c.ExtKeyUsage = []net.IP{net.IPv4(127, 0, 0, 1)}, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	})
+	shown := d.certificate(t)
 	s := New(Options{Hub: d.Hub,
 		Trust: func() (Trust, error) {
-			return Trust{Certificate: shown, Agents: d.agents.pool, Clients: d.clients.pool}, nil
+			d.trusts.mu.Lock()
+			defer d.trusts.mu.Unlock()
+			return Trust{Certificate: shown, Agents: d.trusts.agents, Clients: d.trusts.clients}, d.trusts.err
 		},
 		MayDial: func(client *x509.Certificate, _ string) error {
 			if client.Subject.CommonName != "operator" {
@@ -330,11 +367,126 @@ func (d *door) connect(t testing.TB, cert tls.Certificate, id, identifiers strin
 	return stream, func() { _ = conn.Close() }, err
 }
 
+// client dials as an unmodified konnectivity client does.
+func (d *door) client(t testing.TB, name, member, address string, by *authority) (net.Conn, error) {
+	t.Helper()
+	ctx := metadata.AppendToOutgoingContext(t.Context(), ClusterHeader, member)
+	tunnel, err := konnectivity.CreateSingleUseGrpcTunnelWithContext(t.Context(), ctx, d.address, grpc.WithTransportCredentials(d.credentials(by.issue(t, pkix.Name{CommonName: name}, nil))))
+	if err != nil {
+		return nil, err
+	}
+	return tunnel.DialContext(ctx, "tcp", address)
+}
+
 // TestMain silences the unmodified agents and clients.
 func TestMain(m *testing.M) {
+	if os.Getenv(serveAlone) != "" {
+		serveAloneAndExit()
+	}
 	klog.LogToStderr(false)
 	klog.SetOutput(io.Discard)
 	os.Exit(m.Run())
 }
 
 func newRegistry() *prometheus.Registry { return prometheus.NewRegistry() }
+
+// long makes the tests of load as long as they are meant to be: go test ./proxy/server -long
+var long = flag.Bool("long", false, "run the tests of load in full")
+
+// of is a size in full, or what make test has time for.
+func of(full, short int) int {
+	if *long {
+		return full
+	}
+	return short
+}
+
+func ask(t testing.TB, c net.Conn, word string) {
+	t.Helper()
+	if _, err := c.Write([]byte(word)); err != nil {
+		t.Fatal(err)
+	}
+	back := make([]byte, len(word))
+	if _, err := io.ReadFull(c, back); err != nil || string(back) != word {
+		t.Fatalf("%q came back as %q, %v", word, back, err)
+	}
+}
+
+// first is how a stream answers: nil if it lets one in.
+func first(stream interface {
+	Recv() (*wirepb.Packet, error)
+}) error {
+	got := make(chan error, 1)
+	go func() {
+		_, err := stream.Recv()
+		got <- err
+	}()
+	select {
+	case err := <-got:
+		return err
+	case <-time.After(2 * time.Second):
+		return nil
+	}
+}
+
+// relay passes bytes on until it is frozen; then it keeps the connections and passes nothing.
+type relay struct {
+	address string
+	frozen  chan struct{}
+}
+
+func newRelay(t *testing.T, to string) *relay {
+	r := &relay{frozen: make(chan struct{})}
+	ended := t.Context().Done()
+	pass := func(dst, src net.Conn) {
+		b := make([]byte, 32<<10)
+		for {
+			n, err := src.Read(b)
+			select {
+			case <-r.frozen:
+				<-ended
+				return
+			default:
+			}
+			if n > 0 {
+				_, _ = dst.Write(b[:n])
+			}
+			if err != nil {
+				_ = dst.Close()
+				return
+			}
+		}
+	}
+	r.address = serveTCP(t, func(in net.Conn) {
+		select {
+		case <-r.frozen:
+			<-ended
+			return
+		default:
+		}
+		out, err := net.Dial("tcp", to)
+		if err != nil {
+			return
+		}
+		defer out.Close()
+		go pass(in, out)
+		pass(out, in)
+	})
+	return r
+}
+
+func (r *relay) freeze() { close(r.frozen) }
+
+// settled is how many goroutines there are when nothing happens.
+func settled(t *testing.T) int {
+	t.Helper()
+	last := -1
+	eventually(t, "nothing happens", func() bool {
+		n := runtime.NumGoroutine()
+		same := n == last
+		last = n
+		time.Sleep(100 * time.Millisecond)
+		return same
+	})
+	return last
+}

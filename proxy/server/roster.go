@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/x509"
 	"fmt"
 	"sync"
 	"time"
@@ -16,16 +15,17 @@ import (
 
 // tell tells a client who is connected, first all and then each change, as long as its certificate is good.
 func (s *Server) tell(ctx context.Context, send func(roster.Entry) error) error {
-	cert, from, err := s.who(ctx, "a client's", func(t Trust) *x509.CertPool { return t.Clients })
+	g, err := s.admit(ctx, aClient)
 	if err != nil {
 		return err
 	}
-	if err := s.opts.MayDial(cert, ""); err != nil {
-		message := fmt.Sprintf("%s may not know who is connected: %v", cert.Subject.CommonName, err)
-		s.opts.Hub.Refused("client", from, message)
+	defer s.guests.remove(g)
+	if err := s.opts.MayDial(g.cert(), ""); err != nil {
+		message := fmt.Sprintf("%s may not know who is connected: %v", g.cert().Subject.CommonName, err)
+		s.opts.Hub.Refused("client", g.from, message)
 		return status.Error(codes.PermissionDenied, message)
 	}
-	ctx, cancel := context.WithDeadline(ctx, cert.NotAfter)
+	ctx, cancel := context.WithDeadline(ctx, g.cert().NotAfter)
 	defer cancel()
 	news := &news{members: map[string]bool{}, came: make(chan struct{}, 1)}
 	s.opts.Hub.Subscribe(ctx, news.add)
@@ -41,6 +41,8 @@ func (s *Server) tell(ctx context.Context, send func(roster.Entry) error) error 
 		select {
 		case <-ctx.Done():
 			return status.FromContextError(ctx.Err()).Err()
+		case <-g.ctx.Done():
+			return status.Error(codes.Unauthenticated, context.Cause(g.ctx).Error())
 		case <-news.came:
 		}
 		for member := range news.take() {

@@ -11,11 +11,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/peer"
-	"google.golang.org/grpc/status"
 	wirepb "sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 	"sigs.k8s.io/apiserver-network-proxy/proto/agent"
 
@@ -36,6 +33,8 @@ const (
 	window = 1 << 20
 	// maxStreams bounds the streams of one connection.
 	maxStreams = 1000
+	// lookAgain is how often it is seen whether those who are served are still trusted.
+	lookAgain = time.Second
 )
 
 // Trust is what the server shows and whom it believes, as it is now.
@@ -49,7 +48,8 @@ type Trust struct {
 // Options say how to serve.
 type Options struct {
 	Hub *hub.Hub
-	// Trust is asked at each handshake and each new stream, so that authorities can change while the server runs.
+	// Trust is asked at each handshake and each new stream, and now and then for the streams that there are, so that
+	// authorities can change while the server runs.
 	Trust func() (Trust, error)
 	// MayDial tells whether a client, whose certificate was verified, may dial a member; "" asks whether any, and so whether
 	// it may know who is connected.
@@ -58,8 +58,9 @@ type Options struct {
 
 // Server serves agents and clients.
 type Server struct {
-	opts Options
-	grpc *grpc.Server
+	opts   Options
+	grpc   *grpc.Server
+	guests guests
 }
 
 // New returns a server that does not listen yet.
@@ -90,7 +91,12 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		s.opts.Hub.Close()
 		s.grpc.Stop()
 	})
+	looking, looked := context.WithCancel(ctx)
+	var look sync.WaitGroup
+	look.Go(func() { s.look(looking) })
 	err := s.grpc.Serve(listener)
+	looked()
+	look.Wait()
 	if stop() {
 		ending.Done()
 		s.opts.Hub.Close()
@@ -144,28 +150,6 @@ func verify(shown []*x509.Certificate, authority *x509.CertPool) error {
 	return err
 }
 
-// who is behind a stream: a certificate that an authority vouches for now.
-func (s *Server) who(ctx context.Context, role string, authority func(Trust) *x509.CertPool) (*x509.Certificate, net.Addr, error) {
-	p, ok := peer.FromContext(ctx)
-	if !ok {
-		return nil, nil, status.Error(codes.Internal, "the stream has no other side")
-	}
-	info, ok := p.AuthInfo.(credentials.TLSInfo)
-	if !ok {
-		return nil, p.Addr, status.Error(codes.Unauthenticated, "the connection has no TLS")
-	}
-	trust, err := s.opts.Trust()
-	if err != nil {
-		return nil, p.Addr, status.Error(codes.Unavailable, "the server cannot read what to trust")
-	}
-	if err := verify(info.State.PeerCertificates, authority(trust)); err != nil {
-		message := fmt.Sprintf("the certificate is not %s: %v", role, err)
-		s.opts.Hub.Refused("certificate", p.Addr, message)
-		return nil, p.Addr, status.Error(codes.Unauthenticated, message)
-	}
-	return info.State.PeerCertificates[0], p.Addr, nil
-}
-
 // failed tells of a handshake that came to nothing.
 func (s *Server) failed(from net.Addr, err error) {
 	reason := "handshake"
@@ -205,9 +189,10 @@ type agents struct{ *Server }
 
 // Connect implements agent.AgentServiceServer.
 func (s agents) Connect(stream agent.AgentService_ConnectServer) error {
-	cert, from, err := s.who(stream.Context(), "an agent's", func(t Trust) *x509.CertPool { return t.Agents })
+	g, err := s.admit(stream.Context(), anAgent)
 	if err != nil {
 		return err
 	}
-	return s.opts.Hub.Serve(stream, cert, from)
+	defer s.guests.remove(g)
+	return s.opts.Hub.Serve(g.ctx, stream, g.cert(), g.from)
 }

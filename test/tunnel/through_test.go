@@ -14,8 +14,8 @@ import (
 	"github.com/cellfed/cellfed/test/harness/process"
 )
 
-// through runs kubectl cellfed tunnel hz-1 and returns its exit code, and what it and its command said.
-func (s *site) through(args ...string) (code int, out, errOut string) {
+// tunnelTo runs kubectl cellfed tunnel hz-1 and returns its exit code, and what it and its command said.
+func (s *site) tunnelTo(args ...string) (code int, out, errOut string) {
 	s.Helper()
 	binary, err := harness.Binary("kubectl-cellfed")
 	if err != nil {
@@ -36,7 +36,7 @@ func TestKubectlReachesAMemberThroughItsTunnel(t *testing.T) {
 	s := newSite(t)
 	_, command := s.join()
 	t.Log("Without an agent")
-	if code, _, said := s.through("--wait=1s", "--", "true"); code != 1 || !strings.Contains(said, "no agent of member hz-1 is connected") {
+	if code, _, said := s.tunnelTo("--wait=1s", "--", "true"); code != 1 || !strings.Contains(said, "no agent of member hz-1 is connected") {
 		t.Errorf("code %d, %s", code, said)
 	}
 	s.agent(command)
@@ -48,14 +48,14 @@ func TestKubectlReachesAMemberThroughItsTunnel(t *testing.T) {
 		t.Fatal(err)
 	}
 	kubectl := filepath.Join(filepath.Dir(cellfed), "tools", "kubectl")
-	if code, out, said := s.through("--", kubectl, "get", "namespace", "kube-system", "-o", "name"); code != 0 || out != "namespace/kube-system\n" {
+	if code, out, said := s.tunnelTo("--", kubectl, "get", "namespace", "kube-system", "-o", "name"); code != 0 || out != "namespace/kube-system\n" {
 		t.Errorf("code %d, %s%s", code, out, said)
 	}
-	if code, out, said := s.through("--member-kubeconfig="+s.member.Kubeconfig, "--", kubectl, "auth", "can-i", "*", "*", "--all-namespaces"); code != 0 || out != "yes\n" {
+	if code, out, said := s.tunnelTo("--member-kubeconfig="+s.member.Kubeconfig, "--", kubectl, "auth", "can-i", "*", "*", "--all-namespaces"); code != 0 || out != "yes\n" {
 		t.Errorf("code %d, %s%s", code, out, said)
 	}
 	t.Log("Its exit code is ours, and nothing stays")
-	code, out, said := s.through("--", "sh", "-c", "echo $KUBECONFIG; test -r $KUBECONFIG; exit 7")
+	code, out, said := s.tunnelTo("--", "sh", "-c", "echo $KUBECONFIG; test -r $KUBECONFIG; exit 7")
 	if file := strings.TrimSpace(out); code != 7 || said != "" || file == "" || exists(file) {
 		t.Errorf("code %d, %s%s", code, out, said)
 	}
@@ -77,7 +77,7 @@ func TestKubectlReachesAMemberThroughItsTunnel(t *testing.T) {
 			t.Errorf("%s, %v", out, err)
 		}
 	}
-	if code, _, said := s.through("--write-kubeconfig="+file, "--", "true"); code != 1 || !strings.Contains(said, "file exists") {
+	if code, _, said := s.tunnelTo("--write-kubeconfig="+file, "--", "true"); code != 1 || !strings.Contains(said, "file exists") {
 		t.Errorf("over a file that is there: code %d, %s", code, said)
 	}
 	if err := port.End(os.Interrupt, 10*time.Second); err != nil {
@@ -98,7 +98,7 @@ func TestKubectlReachesAMemberThroughItsTunnel(t *testing.T) {
 		{[]string{"--wait=1s", "--tunnel-server=" + freeAddress(t), "--", "true"}, 1, "refused"},
 		{[]string{"--", "/no/such/command"}, 1, "no such file"},
 	} {
-		if code, out, said := s.through(c.args...); code != c.code || !strings.Contains(said, c.says) {
+		if code, out, said := s.tunnelTo(c.args...); code != c.code || !strings.Contains(said, c.says) {
 			t.Errorf("%v: code %d, %s%s", c.args, code, out, said)
 		}
 	}

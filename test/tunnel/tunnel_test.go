@@ -301,29 +301,7 @@ func TestUnmodifiedAgentsAndClientsAreServed(t *testing.T) {
 	agents.Serve()
 	s.becomes("True", "1")
 
-	// The administrator of the plane is the client.
-	admin := s.plane.RestConfig()
-	if err := rest.LoadTLSFiles(admin); err != nil {
-		t.Fatal(err)
-	}
-	own, err := tls.X509KeyPair(admin.CertData, admin.KeyData)
-	if err != nil {
-		t.Fatal(err)
-	}
-	through := rest.CopyConfig(s.member.Config)
-	through.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
-		life := metadata.AppendToOutgoingContext(context.Background(), server.ClusterHeader, "hz-1")
-		tunnel, err := konnectivity.CreateSingleUseGrpcTunnelWithContext(ctx, life, s.tunnels,
-			grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{own}, RootCAs: pool, MinVersion: tls.VersionTLS12})))
-		if err != nil {
-			return nil, err
-		}
-		return tunnel.DialContext(ctx, network, address)
-	}
-	client, err := kubernetes.NewForConfig(through)
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := s.through(s.tunnels, dir)
 	watch, err := client.CoreV1().ConfigMaps("default").Watch(t.Context(), metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -349,6 +327,41 @@ func TestUnmodifiedAgentsAndClientsAreServed(t *testing.T) {
 			t.Fatal("the watch tells nothing")
 		}
 	}
+}
+
+// through is a client of the member that dials, as an unmodified konnectivity client, through the tunnels at an address. It
+// is the plane's administrator.
+func (s *site) through(tunnels, agentDir string) kubernetes.Interface {
+	s.Helper()
+	ca, err := os.ReadFile(filepath.Join(agentDir, "plane-ca.crt"))
+	if err != nil {
+		s.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca)
+	admin := s.plane.RestConfig()
+	if err := rest.LoadTLSFiles(admin); err != nil {
+		s.Fatal(err)
+	}
+	own, err := tls.X509KeyPair(admin.CertData, admin.KeyData)
+	if err != nil {
+		s.Fatal(err)
+	}
+	through := rest.CopyConfig(s.member.Config)
+	through.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		life := metadata.AppendToOutgoingContext(context.Background(), server.ClusterHeader, "hz-1")
+		tunnel, err := konnectivity.CreateSingleUseGrpcTunnelWithContext(ctx, life, tunnels,
+			grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{own}, RootCAs: pool, MinVersion: tls.VersionTLS12})))
+		if err != nil {
+			return nil, err
+		}
+		return tunnel.DialContext(ctx, network, address)
+	}
+	client, err := kubernetes.NewForConfig(through)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return client
 }
 
 // lanes is how many servers an agent takes our two lanes for.
