@@ -36,7 +36,8 @@ type site struct {
 	member  *harness.Member
 }
 
-func newSite(t *testing.T) *site {
+func newSite(t *testing.T, options ...harness.MembersOption) *site {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +45,8 @@ func newSite(t *testing.T) *site {
 	address := l.Addr().String()
 	_, port, _ := net.SplitHostPort(address)
 	_ = l.Close()
-	return &site{T: t, tunnels: address, plane: harness.RunPlane(t, harness.PlaneOptions{Args: []string{"--tunnel-port=" + port}}), member: harness.Members(t, 1, harness.MembersNamed("hz-1")).Members[0]}
+	options = append(options, harness.MembersNamed("hz-1"))
+	return &site{T: t, tunnels: address, plane: harness.RunPlane(t, harness.PlaneOptions{Args: []string{"--tunnel-port=" + port}}), member: harness.Members(t, 1, options...).Members[0]}
 }
 
 func (s *site) kubectl(args ...string) string {
@@ -316,25 +318,8 @@ func TestUnmodifiedAgentsAndClientsAreServed(t *testing.T) {
 	agents.Serve()
 	s.becomes("True", "1")
 
-	// The administrator of the plane is the client.
-	admin := s.plane.RestConfig()
-	if err := rest.LoadTLSFiles(admin); err != nil {
-		t.Fatal(err)
-	}
-	own, err := tls.X509KeyPair(admin.CertData, admin.KeyData)
-	if err != nil {
-		t.Fatal(err)
-	}
 	through := rest.CopyConfig(s.member.Config)
-	through.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
-		life := metadata.AppendToOutgoingContext(context.Background(), server.ClusterHeader, "hz-1")
-		tunnel, err := konnectivity.CreateSingleUseGrpcTunnelWithContext(ctx, life, s.tunnels,
-			grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{own}, RootCAs: pool, MinVersion: tls.VersionTLS12})))
-		if err != nil {
-			return nil, err
-		}
-		return tunnel.DialContext(ctx, network, address)
-	}
+	through.Dial = s.dialer(dir)
 	client, err := kubernetes.NewForConfig(through)
 	if err != nil {
 		t.Fatal(err)
@@ -363,6 +348,35 @@ func TestUnmodifiedAgentsAndClientsAreServed(t *testing.T) {
 		case <-time.After(time.Minute):
 			t.Fatal("the watch tells nothing")
 		}
+	}
+}
+
+// dialer dials in the member as the administrator of the plane, with an unmodified konnectivity client. What join left in
+// dir says whom to trust.
+func (s *site) dialer(dir string) func(ctx context.Context, network, address string) (net.Conn, error) {
+	s.Helper()
+	ca, err := os.ReadFile(filepath.Join(dir, "plane-ca.crt"))
+	if err != nil {
+		s.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca)
+	admin := s.plane.RestConfig()
+	if err := rest.LoadTLSFiles(admin); err != nil {
+		s.Fatal(err)
+	}
+	own, err := tls.X509KeyPair(admin.CertData, admin.KeyData)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		life := metadata.AppendToOutgoingContext(context.Background(), server.ClusterHeader, "hz-1")
+		tunnel, err := konnectivity.CreateSingleUseGrpcTunnelWithContext(ctx, life, s.tunnels,
+			grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{own}, RootCAs: pool, MinVersion: tls.VersionTLS12})))
+		if err != nil {
+			return nil, err
+		}
+		return tunnel.DialContext(ctx, network, address)
 	}
 }
 
