@@ -69,6 +69,8 @@ func (s clients) Proxy(stream wirepb.ProxyService_ProxyServer) error {
 	defer func() { _ = conn.Close() }()
 	// A connection lasts no longer than the certificate of whoever it is for.
 	defer time.AfterFunc(time.Until(cert.NotAfter), func() { _ = conn.Close() }).Stop()
+	// A client that is gone is noticed also while the member takes nothing of what it sent.
+	defer context.AfterFunc(stream.Context(), func() { _ = conn.Close() })()
 	if err := f.send(answer(ask.GetRandom(), frontID, "")); err != nil {
 		return err
 	}
