@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -182,8 +183,10 @@ func (c *conn) bring(b []byte) bool {
 	return true
 }
 
-// write writes what waits until the connection ends, or all is written and nothing more comes.
+// write writes what waits until the connection ends, or all is written and nothing more comes. When the other side takes
+// nothing any more, it may still have said something that is on its way: how the reading ends is the connection's end.
 func (c *conn) write() {
+	broken := false
 	for {
 		c.mu.Lock()
 		var next []byte
@@ -206,12 +209,17 @@ func (c *conn) write() {
 				return
 			}
 		}
-		if _, err := c.net.Write(next); err != nil {
-			c.wrote(int64(len(next)))
-			c.abort(fmt.Sprintf("writing to %s: %v", c.address, err))
-			return
+		if !broken {
+			if _, err := c.net.Write(next); err == nil {
+				c.session.agent.counts.fromServer.Add(int64(len(next)))
+			} else if finishing || errors.Is(err, os.ErrDeadlineExceeded) {
+				c.wrote(int64(len(next)))
+				c.abort(fmt.Sprintf("writing to %s: %v", c.address, err))
+				return
+			} else {
+				broken = true
+			}
 		}
-		c.session.agent.counts.fromServer.Add(int64(len(next)))
 		c.wrote(int64(len(next)))
 		if due := c.debt.Add(len(next)); due > 0 && c.session.send(window.Taken(c.id, due)) != nil {
 			c.abort("the stream ended")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -195,6 +196,41 @@ func TestWhatWaitsIsWrittenBeforeAConnectionIsClosed(t *testing.T) {
 	}
 	if c := s.next(t).GetCloseResponse(); c.GetConnectID() != id || c.GetError() != "" {
 		t.Errorf("the answer is %v", c)
+	}
+}
+
+// closedForWriting is a connection whose other side has closed, and said something before.
+type closedForWriting struct {
+	net.Conn
+	tried chan struct{}
+}
+
+func (c closedForWriting) Write([]byte) (int, error) {
+	c.tried <- struct{}{}
+	return 0, errors.New("broken pipe")
+}
+
+func TestWhatTheOtherSideSaidBeforeItClosedArrives(t *testing.T) {
+	p, r := newPKI(), newRude()
+	here, there := net.Pipe()
+	conn := closedForWriting{here, make(chan struct{}, 1)}
+	dial := func(context.Context, string, string) (net.Conn, error) { return conn, nil }
+	p.agent(t, Options{Servers: []string{p.rude(t, r)}, Allow: []string{"a:1"}, dial: dial})
+	s := r.stream(t)
+	id := s.connect(t, 1, "a:1")
+	s.say(t, data(id, []byte("are you there?")))
+	<-conn.tried
+	s.say(t, data(id, []byte("and now?"))) // it is not tried again
+	time.Sleep(50 * time.Millisecond)
+	if _, err := io.WriteString(there, "last words"); err != nil {
+		t.Fatalf("nobody reads them: %v", err)
+	}
+	if got := s.next(t); string(got.GetData().GetData()) != "last words" {
+		t.Errorf("they arrive as %v", got)
+	}
+	_ = there.Close()
+	if got := s.next(t); got.GetType() != client.PacketType_CLOSE_RSP {
+		t.Errorf("the end is told as %v", got)
 	}
 }
 

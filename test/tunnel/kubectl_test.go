@@ -40,6 +40,8 @@ type user struct {
 	*testing.T
 	kubeconfig string
 	streams    transport
+	// pause is how long what kubectl prints is left unread.
+	pause time.Duration
 }
 
 // kubectl is a running kubectl.
@@ -64,6 +66,7 @@ func (u user) start(args ...string) *kubectl {
 	sockets := fmt.Sprint(u.streams == websocket)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+u.kubeconfig, "KUBECTL_REMOTE_COMMAND_WEBSOCKETS="+sockets, "KUBECTL_PORT_FORWARD_WEBSOCKETS="+sockets)
 	k := &kubectl{T: u.T, command: "kubectl " + strings.Join(args, " "), done: make(chan struct{})}
+	k.out.pause = u.pause
 	cmd.Stdout, cmd.Stderr = &k.out, &k.problems
 	if k.stdin, err = cmd.StdinPipe(); err != nil {
 		u.Fatal(err)
@@ -153,12 +156,16 @@ func (k *kubectl) succeeds(out string) {
 
 // printed is what a process has printed so far.
 type printed struct {
+	pause time.Duration // before the first of it is read
+
 	mu     sync.Mutex
 	buffer bytes.Buffer
 }
 
 // Write implements io.Writer.
 func (p *printed) Write(b []byte) (int, error) {
+	time.Sleep(p.pause) // a process has one writer
+	p.pause = 0
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.buffer.Write(b)

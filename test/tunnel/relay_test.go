@@ -9,23 +9,25 @@ import (
 	"testing"
 )
 
-// relay listens on a local port, dials for each connection, and keeps what passes.
+// relay listens on a local port, dials for each connection, and looks for words in what passes.
 type relay struct {
 	address string
 	dial    func(context.Context) (net.Conn, error)
+	words   []string
 
 	mu     sync.Mutex
-	passed bytes.Buffer
+	passed int
+	found  map[string]bool
 	open   map[net.Conn]bool
 }
 
-func newRelay(t *testing.T, dial func(context.Context) (net.Conn, error)) *relay {
+func newRelay(t *testing.T, dial func(context.Context) (net.Conn, error), words ...string) *relay {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &relay{address: l.Addr().String(), dial: dial, open: map[net.Conn]bool{}}
+	r := &relay{address: l.Addr().String(), dial: dial, words: words, found: map[string]bool{}, open: map[net.Conn]bool{}}
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
@@ -61,10 +63,10 @@ func (r *relay) carry(ctx context.Context, local net.Conn) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_, _ = io.Copy(io.MultiWriter(remote, r), local)
+		_, _ = io.Copy(io.MultiWriter(remote, &reader{relay: r}), local)
 		r.end(remote)
 	}()
-	_, _ = io.Copy(io.MultiWriter(local, r), remote)
+	_, _ = io.Copy(io.MultiWriter(local, &reader{relay: r}), remote)
 	r.end(local)
 	<-done
 }
@@ -82,18 +84,33 @@ func (r *relay) end(c net.Conn) {
 	delete(r.open, c)
 }
 
-// Write implements io.Writer: it keeps what passes.
-func (r *relay) Write(b []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.passed.Write(b)
+// reader reads what passes in one direction of one connection.
+type reader struct {
+	*relay
+	tail []byte // in which a word may have begun
 }
 
-// has tells whether a word has passed, and how many bytes did.
-func (r *relay) has(word string) (found bool, bytesPassed int) {
+// Write implements io.Writer.
+func (r *reader) Write(b []byte) (int, error) {
+	r.tail = append(r.tail, b...)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return bytes.Contains(r.passed.Bytes(), []byte(word)), r.passed.Len()
+	r.passed += len(b)
+	for _, word := range r.words {
+		if bytes.Contains(r.tail, []byte(word)) {
+			r.found[word] = true
+		}
+	}
+	const longest = 64
+	r.tail = append(r.tail[:0], r.tail[max(0, len(r.tail)-longest):]...)
+	return len(b), nil
+}
+
+// has tells whether one of the words has passed, and how many bytes did.
+func (r *relay) has(word string) (found bool, passed int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.found[word], r.passed
 }
 
 // port is a local port that leads to the member's API server through its tunnel. dir is where join left the agent's files.

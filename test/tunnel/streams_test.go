@@ -42,7 +42,7 @@ func TestExecAttachLogsAndPortForwardWorkThroughTheTunnel(t *testing.T) {
 	s := newSite(t, harness.MembersWithAudit())
 	toPlane := newRelay(t, func(ctx context.Context) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", s.tunnels)
-	})
+	}, secret)
 	dir, command := s.join()
 	redirected := false
 	for i, arg := range command {
@@ -60,7 +60,7 @@ func TestExecAttachLogsAndPortForwardWorkThroughTheTunnel(t *testing.T) {
 	port := s.port(dir)
 	toMember := newRelay(t, func(ctx context.Context) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", port)
-	})
+	}, secret, memberName)
 	through := s.kubeconfig(toMember.address)
 	member := &stage{client: kubernetes.NewForConfigOrDie(s.member.Config), audit: s.member.AuditLog}
 	member.node = kubelet.Start(t, member.client, "node-1")
@@ -69,18 +69,20 @@ func TestExecAttachLogsAndPortForwardWorkThroughTheTunnel(t *testing.T) {
 	for _, way := range []struct{ name, kubeconfig string }{{"directly", s.member.Kubeconfig}, {"through the tunnel", through}} {
 		for _, streams := range []transport{websocket, spdy} {
 			t.Run(way.name+" by "+string(streams), func(t *testing.T) {
-				member.act(user{t, way.kubeconfig, streams})
+				member.act(user{T: t, kubeconfig: way.kubeconfig, streams: streams})
 			})
 		}
 	}
 
+	t.Run("whoever is slow is not cut off", func(t *testing.T) { slow(t, through) })
+
 	for name, r := range map[string]*relay{"the plane": toMember, "between agent and plane": toPlane} {
-		found, bytesPassed := r.has(secret)
+		found, passed := r.has(secret)
 		if found {
 			t.Errorf("%s: what was typed passes in clear", name)
 		}
-		if bytesPassed < 4*len(noise) { // there and back, in two transports
-			t.Errorf("%s: only %d bytes passed, so it was not by this way", name, bytesPassed)
+		if passed < 4*len(noise) { // there and back, in two transports
+			t.Errorf("%s: only %d bytes passed, so it was not by this way", name, passed)
 		}
 	}
 	// The one thing that TLS tells everybody is the name that is asked for.
@@ -101,7 +103,7 @@ func (s *site) streamsEndWithTheAgent(member *stage, kubeconfig string, kill fun
 	lost := map[*kubectl]bool{} // whether it says that it failed
 	var forwarded []net.Conn
 	for _, streams := range []transport{websocket, spdy} {
-		u := user{s.T, kubeconfig, streams}
+		u := user{T: s.T, kubeconfig: kubeconfig, streams: streams}
 		shell := u.start("exec", "-i", "worker", "--", "cat")
 		shell.types("before\n")
 		shell.shows("before\n")
@@ -111,7 +113,7 @@ func (s *site) streamsEndWithTheAgent(member *stage, kubeconfig string, kill fun
 		greeted(s.T, conn)
 		lost[forward], forwarded = true, append(forwarded, conn)
 	}
-	u := user{s.T, kubeconfig, websocket}
+	u := user{T: s.T, kubeconfig: kubeconfig, streams: websocket}
 	member.node.Run(s.T, "default", "talker", "cat").Say(s.T, "hello\n")
 	logs := u.start("logs", "-f", "talker")
 	logs.shows("hello\n")
@@ -140,7 +142,7 @@ func (s *site) streamsEndWithTheAgent(member *stage, kubeconfig string, kill fun
 	s.agent(command)
 	s.becomes("True", "1")
 	for _, streams := range []transport{websocket, spdy} {
-		u := user{s.T, kubeconfig, streams}
+		u := user{T: s.T, kubeconfig: kubeconfig, streams: streams}
 		u.run("after\n", "exec", "-i", "worker", "--", "cat").succeeds("after\n")
 		_, local := u.forward(member.echo(s.T))
 		greeted(s.T, dial(s.T, local))
@@ -275,6 +277,43 @@ func (m *stage) exec(u user) {
 	}
 }
 
+// slow has a command that reads late what is written to it, and somebody who reads late what a command writes.
+func slow(t *testing.T, kubeconfig string) {
+	const late = 6 * time.Second // more than a stream may be held up for
+	const all = 24 << 20         // more than all the buffers take
+	waiting := map[*kubectl]string{}
+	for _, streams := range []transport{websocket, spdy} {
+		u := user{T: t, kubeconfig: kubeconfig, streams: streams}
+		writes := u.start("exec", "-i", "worker", "--", "sh", "-c", fmt.Sprintf("sleep %.0f; wc -c | tr -d ' '", late.Seconds()))
+		go func() {
+			_, _ = io.CopyN(writes.stdin, zeros{}, all) // the count is looked at
+			_ = writes.stdin.Close()
+		}()
+		waiting[writes] = fmt.Sprintln(all)
+		u.pause = late
+		reads := u.start("exec", "-i", "worker", "--", "sh", "-c", fmt.Sprintf("head -c %d /dev/zero; echo; read line; true", all))
+		waiting[reads] = strings.Repeat("\x00", all) + "\n"
+		// An API server that has closed its side forgets what is under way when it is sent anything, and kubectl sends pings.
+		// That is so without a tunnel as well; so the command ends when all has arrived.
+	}
+	for k, want := range waiting {
+		if strings.HasSuffix(want, "\x00\n") {
+			k.shows("\x00\n")
+			_ = k.stdin.Close()
+		}
+		k.succeeds(want)
+	}
+}
+
+// zeros is as many of them as anybody wants.
+type zeros struct{}
+
+// Read implements io.Reader.
+func (zeros) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
+}
+
 func (m *stage) attach(u user) {
 	pod := fmt.Sprintf("attached-%d", m.acts)
 	m.node.Run(u, "default", pod, "sh", "-c", `while read line; do echo "heard $line"; done`)
@@ -308,7 +347,8 @@ func (m *stage) watch(u user) {
 	if err != nil {
 		u.Fatal(err)
 	}
-	k := u.start("get", "configmap", name, "--watch", "-o", `jsonpath={.data.value}{"\n"}`)
+	// Not by its name: kubectl then takes the first that the watch tells for what it has shown already.
+	k := u.start("get", "configmaps", "--field-selector=metadata.name="+name, "--watch", "-o", `jsonpath={.data.value}{"\n"}`)
 	k.shows("one\n")
 	c.Data["value"] = "two"
 	if _, err := maps.Update(u.Context(), c, metav1.UpdateOptions{}); err != nil {
