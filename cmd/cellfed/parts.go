@@ -54,23 +54,20 @@ func planeConfig(c *configv1alpha1.CellFedConfiguration) (apiserver.Config, erro
 		Closed:      isFederated,
 		Admission:   []apiserver.AdmissionPlugin{{Name: admission.PluginName, New: door.New}},
 		// The door's own watches are no part that can be switched off: without them it refuses everything.
-		Parts:     append([]apiserver.Part{{Name: "admission", Run: door.Run}}, tunnelPart(way)...),
+		Parts:     []apiserver.Part{{Name: "admission", Run: door.Run}, {Name: "tunnels", Run: way.Run}},
 		Candidate: candidate(c, way),
 	}, nil
 }
 
-// tunnelsOf are the tunnels that this server serves; nil if it serves none.
+// tunnelsOf are the tunnels that this server serves, and those of other servers that it dials through.
 func tunnelsOf(c *configv1alpha1.CellFedConfiguration) (*tunnels.Tunnels, error) {
-	if c.Tunnel.Port != nil && *c.Tunnel.Port < 0 {
-		return nil, nil
-	}
 	name, err := tunnelName(c.DataDir)
 	if err != nil {
 		return nil, err
 	}
 	opts := tunnels.Options{
 		BindAddress: net.ParseIP(c.BindAddress), Port: configv1alpha1.DefaultTunnelPort, MayMove: true, Address: c.Tunnel.Address,
-		Name: name, Files: tunnels.Files(host.TunnelFilesIn(c.DataDir)), Metrics: legacyregistry.Registerer(),
+		Name: name, Dials: true, Files: host.TunnelFilesIn(c.DataDir), Metrics: legacyregistry.Registerer(),
 	}
 	if c.Tunnel.Port != nil {
 		opts.Port, opts.MayMove = int(*c.Tunnel.Port), false
@@ -91,13 +88,6 @@ func tunnelName(dataDir string) (string, error) {
 	}
 	sum := sha256.Sum256([]byte(dir))
 	return machine + "_" + hex.EncodeToString(sum[:4]), nil
-}
-
-func tunnelPart(way *tunnels.Tunnels) []apiserver.Part {
-	if way == nil {
-		return nil
-	}
-	return []apiserver.Part{{Name: "tunnels", Run: way.Run}}
 }
 
 // keyService is the plugin that the configuration names.
@@ -151,21 +141,18 @@ func enabledParts(c *configv1alpha1.CellFedConfiguration, way *tunnels.Tunnels, 
 	if !slices.ContainsFunc(manager.PartNames, c.Enabled) {
 		return on
 	}
-	tunnelCert, tunnelKey := host.TunnelCAIn(c.DataDir)
+	files := host.TunnelFilesIn(c.DataDir)
 	return append(on, apiserver.Part{Name: "controllers", Run: func(ctx context.Context, config *rest.Config) error {
-		opts := manager.Options{
+		return manager.Run(ctx, config, manager.Options{
+			Tunnels:         way,
 			MemoryPerMember: c.Propagation.MemoryPerMember.Value(),
 			Fence:           fence,
-			TunnelCA:        manager.TunnelCA{CertFile: tunnelCert, KeyFile: tunnelKey},
+			TunnelCA:        manager.TunnelCA{CertFile: files.AgentCA, KeyFile: files.AgentCAKey},
 			UserAgent:       "cellfed (" + identity + ")",
 			Enabled:         c.Enabled,
 			Conversion:      typeschema.InProcess(),
 			Settings:        startSettings(c),
-		}
-		if way != nil {
-			opts.Tunnels = way
-		}
-		return manager.Run(ctx, config, opts)
+		})
 	}})
 }
 

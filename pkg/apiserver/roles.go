@@ -16,6 +16,8 @@ import (
 	"k8s.io/component-helpers/auth/rbac/reconciliation"
 	"k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy"
 
+	corev1beta1 "github.com/cellfed/cellfed/pkg/apis/core/v1beta1"
+	"github.com/cellfed/cellfed/pkg/apis/wellknown"
 	"github.com/cellfed/cellfed/proxy/identity"
 )
 
@@ -39,11 +41,28 @@ func ensureRoles(ctx context.Context, loopback *rest.Config) error {
 			work = append(work, func() error { return ensureBinding(client, binding) })
 		}
 	}
-	role, binding := agentRole()
-	work = append(work,
-		func() error { return ensureRole(client, role) },
-		func() error { return ensureBinding(client, binding) })
+	for _, role := range []func() (rbacv1.ClusterRole, rbacv1.ClusterRoleBinding){agentRole, tunnelServerRole} {
+		role, binding := role()
+		work = append(work,
+			func() error { return ensureRole(client, role) },
+			func() error { return ensureBinding(client, binding) })
+	}
 	return inParallel(ctx, work)
+}
+
+// tunnelServerRole is what servers of tunnels on their own may do at the plane: see whose agents to let in, and tell where
+// they are.
+func tunnelServerRole() (rbacv1.ClusterRole, rbacv1.ClusterRoleBinding) {
+	name := metav1.ObjectMeta{Name: identity.ServerOrganization}
+	return rbacv1.ClusterRole{ObjectMeta: name, Rules: []rbacv1.PolicyRule{
+			{APIGroups: []string{corev1beta1.GroupVersion.Group}, Resources: []string{"kubefedclusters"}, Verbs: []string{"get", "list", "watch"}},
+			{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"get", "update"},
+				ResourceNames: []string{wellknown.TunnelServersConfigMap, wellknown.TunnelPeersConfigMap}},
+		}}, rbacv1.ClusterRoleBinding{
+			ObjectMeta: name,
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name.Name},
+			Subjects:   []rbacv1.Subject{{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: identity.ServerOrganization}},
+		}
 }
 
 // agentRole is what members' agents may do at the plane, with a token or with a certificate: ask for a certificate, and

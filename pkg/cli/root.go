@@ -39,6 +39,9 @@ const rootExample = `  # Make a cluster a member of the plane
   # Give up a member that will not come back
   kubectl cellfed abandon hz-1 --reason "flooded"
 
+  # kubectl in a member behind a firewall
+  kubectl cellfed tunnel hz-1 -- kubectl get nodes
+
   # Take the member out again
   kubectl cellfed unjoin hz-1 --member-kubeconfig hz-1.kubeconfig`
 
@@ -46,6 +49,11 @@ const rootExample = `  # Make a cluster a member of the plane
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
+
+// exitError is the exit code of a command that was run and has said itself what is wrong.
+type exitError struct{ code int }
+
+func (e *exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
@@ -56,6 +64,10 @@ func Run(ctx context.Context, args []string, streams genericiooptions.IOStreams)
 	ran, err := cmd.ExecuteContextC(ctx)
 	if err == nil {
 		return ExitOK
+	}
+	var exit *exitError
+	if errors.As(err, &exit) {
+		return exit.code
 	}
 	// Admission and decoding errors of several lines stay readable; a prefix stands once.
 	fmt.Fprintln(streams.ErrOut, "error:", err)
@@ -91,7 +103,7 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	root.SetErr(streams.ErrOut)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	plane.AddFlags(root.PersistentFlags())
-	root.AddCommand(newJoinCommand(plane, streams), newUnjoinCommand(plane, streams), newRevokeCommand(plane, streams), newStatusCommand(plane, streams),
+	root.AddCommand(newJoinCommand(plane, streams), newUnjoinCommand(plane, streams), newRevokeCommand(plane, streams), newThroughCommand(plane, streams), newStatusCommand(plane, streams),
 		newHistoryCommand(plane, streams), newRollbackCommand(plane, streams), newAbandonCommand(plane, streams), newVersionCommand(streams))
 	return root
 }

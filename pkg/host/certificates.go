@@ -56,9 +56,10 @@ func servingTemplate(ips []net.IP, names []string) *x509.Certificate {
 	}
 }
 
-func adminTemplate() *x509.Certificate {
+// clientTemplate is of a certificate that makes its bearer a user of one group.
+func clientTemplate(user, group string) *x509.Certificate {
 	return &x509.Certificate{
-		Subject:     pkix.Name{CommonName: adminUser, Organization: []string{adminGroup}},
+		Subject:     pkix.Name{CommonName: user, Organization: []string{group}},
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}

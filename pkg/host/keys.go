@@ -13,8 +13,9 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
 	"time"
+
+	"github.com/cellfed/cellfed/proxy/identity"
 )
 
 // How long certificates last, and how long before their end they are made anew.
@@ -30,6 +31,7 @@ const (
 	clientCAName   = "cellfed-client-ca"
 	tunnelCAName   = "cellfed-tunnel-ca"
 	servingSubject = "cellfed"
+	tunnelClient   = "cellfed:tunnel-client"
 )
 
 // Keys are the files that a plane serves and signs with.
@@ -45,6 +47,8 @@ type Keys struct {
 	// ClientCAs are both of these in one file, for the API server: agents come to it for their next certificate. It is
 	// written anew from the two at every start and renewal.
 	ClientCAs string
+	// TunnelClientCert and TunnelClientKey are what this server dials through other servers of tunnels with.
+	TunnelClientCert, TunnelClientKey string
 	// AdminCert and AdminKey are the administrator's.
 	AdminCert, AdminKey string
 	// ServiceAccountKey signs service account tokens.
@@ -62,6 +66,7 @@ func (d *Dir) Keys(now time.Time, ips []net.IP, names []string) (Keys, error) {
 		ServingCert: d.file("serving.crt"), ServingKey: d.file("serving.key"),
 		ClientCA: d.file("client-ca.crt"), ClientCAKey: d.file("client-ca.key"),
 		TunnelCA: d.file(tunnelCACert), TunnelCAKey: d.file(tunnelCAKey), ClientCAs: d.file("client-cas.crt"),
+		TunnelClientCert: d.file("tunnel-client.crt"), TunnelClientKey: d.file("tunnel-client.key"),
 		AdminCert: d.file("admin.crt"), AdminKey: d.file("admin.key"),
 		ServiceAccountKey: d.file("service-account.key"),
 		Encryption:        d.file(encryptionFile),
@@ -87,28 +92,16 @@ func (d *Dir) Keys(now time.Time, ips []net.IP, names []string) (Keys, error) {
 	if err := leaf(servingTemplate(ips, names), serving, k.ServingCert, k.ServingKey, now); err != nil {
 		return Keys{}, err
 	}
-	if err := leaf(adminTemplate(), client, k.AdminCert, k.AdminKey, now); err != nil {
+	if err := leaf(clientTemplate(adminUser, adminGroup), client, k.AdminCert, k.AdminKey, now); err != nil {
+		return Keys{}, err
+	}
+	if err := leaf(clientTemplate(tunnelClient, identity.ClientOrganization), client, k.TunnelClientCert, k.TunnelClientKey, now); err != nil {
 		return Keys{}, err
 	}
 	if _, err := privateKey(k.ServiceAccountKey); err != nil {
 		return Keys{}, err
 	}
 	return k, nil
-}
-
-// TunnelCAIn are the certificate and the key that agents' certificates are signed with, in a data directory that somebody
-// else may hold.
-func TunnelCAIn(dir string) (cert, key string) {
-	return filepath.Join(dir, "pki", tunnelCACert), filepath.Join(dir, "pki", tunnelCAKey)
-}
-
-// TunnelFiles are what tunnels are served with.
-type TunnelFiles struct{ Cert, Key, AgentCA, ClientCA string }
-
-// TunnelFilesIn are those of a data directory that somebody else may hold.
-func TunnelFilesIn(dir string) TunnelFiles {
-	in := func(name string) string { return filepath.Join(dir, "pki", name) }
-	return TunnelFiles{Cert: in("serving.crt"), Key: in("serving.key"), AgentCA: in(tunnelCACert), ClientCA: in("client-ca.crt")}
 }
 
 // bundle writes certificates into one file, unless they are what it holds.

@@ -12,29 +12,33 @@ import (
 // at the given URL. It carries its certificates, so that it works wherever it is
 // copied to.
 func (d *Dir) WriteKubeconfig(url string, k Keys) error {
-	ca, err := os.ReadFile(k.ServingCA)
+	return writeKubeconfig(d.Kubeconfig(), url, adminUser, k.ServingCA, k.AdminCert, k.AdminKey)
+}
+
+func writeKubeconfig(path, url, user, caFile, certFile, keyFile string) error {
+	ca, err := os.ReadFile(caFile)
 	if err != nil {
 		return fmt.Errorf("reading certificate: %w", err)
 	}
-	cert, err := os.ReadFile(k.AdminCert)
+	cert, err := os.ReadFile(certFile)
 	if err != nil {
 		return fmt.Errorf("reading certificate: %w", err)
 	}
-	key, err := os.ReadFile(k.AdminKey)
+	key, err := os.ReadFile(keyFile)
 	if err != nil {
 		return fmt.Errorf("reading key: %w", err)
 	}
 	const name = "cellfed"
 	data, err := clientcmd.Write(clientcmdapi.Config{
 		Clusters:       map[string]*clientcmdapi.Cluster{name: {Server: url, CertificateAuthorityData: ca}},
-		AuthInfos:      map[string]*clientcmdapi.AuthInfo{adminUser: {ClientCertificateData: cert, ClientKeyData: key}},
-		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: adminUser}},
+		AuthInfos:      map[string]*clientcmdapi.AuthInfo{user: {ClientCertificateData: cert, ClientKeyData: key}},
+		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: user}},
 		CurrentContext: name,
 	})
 	if err != nil {
 		return fmt.Errorf("writing kubeconfig: %w", err)
 	}
-	if err := writeFile(d.Kubeconfig(), data); err != nil {
+	if err := writeFile(path, data); err != nil {
 		return fmt.Errorf("writing kubeconfig: %w", err)
 	}
 	return nil

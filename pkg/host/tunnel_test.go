@@ -2,10 +2,16 @@ package host
 
 import (
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
+	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/cellfed/cellfed/proxy/identity"
 )
 
 // former makes a data directory what a version before tunnels left.
@@ -102,5 +108,90 @@ func TestHalfAnAuthorityIsNotImported(t *testing.T) {
 	}
 	if err := importInto(b, export(t, a)); err == nil || !strings.Contains(err.Error(), "lacks the other") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestAServerOfTunnelsGetsCertificatesAndNoKeyOfAnAuthority(t *testing.T) {
+	d := open(t)
+	k := keys(t, d, start, local)
+	out := filepath.Join(t.TempDir(), "proxy-1")
+	issue := func(now time.Time, ips []net.IP, names ...string) {
+		t.Helper()
+		if err := IssueTunnelServer(d.Path(), out, "https://plane.example:6443", ips, names, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	issue(start, local, "proxy-1.example")
+	files := TunnelServerFilesIn(out)
+	cert := verify(t, files.Cert, k.ServingCA, x509.ExtKeyUsageServerAuth, start)
+	if cert.VerifyHostname("proxy-1.example") != nil || cert.VerifyHostname("127.0.0.1") != nil || cert.VerifyHostname("plane.example") == nil {
+		t.Errorf("it is for %v and %v", cert.DNSNames, cert.IPAddresses)
+	}
+	client := verify(t, filepath.Join(out, "client.crt"), k.ClientCA, x509.ExtKeyUsageClientAuth, start)
+	if groups := client.Subject.Organization; len(groups) != 1 || groups[0] != identity.ServerOrganization {
+		t.Errorf("it comes to the plane as one of %v", groups)
+	}
+	secrets := [][]byte{}
+	for _, path := range []string{filepath.Join(d.Path(), "pki", "serving-ca.key"), k.ClientCAKey, k.TunnelCAKey, k.ServingKey, k.AdminKey} {
+		secret, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		secrets = append(secrets, secret)
+	}
+	read := func() map[string]string {
+		t.Helper()
+		found := map[string]string{}
+		entries, err := os.ReadDir(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			info, err := e.Info()
+			if err != nil {
+				t.Fatal(err)
+			}
+			data, err := os.ReadFile(filepath.Join(out, e.Name()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			found[e.Name()] = string(data)
+			if info.Mode().Perm() != 0o600 {
+				t.Errorf("%s has mode %v", e.Name(), info.Mode())
+			}
+			for _, secret := range secrets {
+				if strings.Contains(string(data), string(secret)) || strings.Contains(string(data), base64.StdEncoding.EncodeToString(secret)) {
+					t.Errorf("%s has a key of the plane", e.Name())
+				}
+			}
+		}
+		return found
+	}
+	before := read()
+	if len(before) != 7 {
+		t.Errorf("it has %d files", len(before))
+	}
+	issue(start.Add(time.Hour), local, "proxy-1.example")
+	if c := changed(before, read()); len(c) != 0 {
+		t.Errorf("the same once more changed %v", c)
+	}
+	issue(start.Add(time.Hour), local, "proxy-1.example", "proxy.example")
+	if c := changed(before, read()); len(c) != 1 || c[0] != "serving.crt" {
+		t.Errorf("another name changed %v", c)
+	}
+	issue(start.Add(leafLifetime-leafRenewal+time.Hour), local, "proxy-1.example")
+	if c := changed(before, read()); len(c) != 3 {
+		t.Errorf("their end changed %v", c)
+	}
+}
+
+func TestOnlyAPlanesOwnServerIssuesForServersOfTunnels(t *testing.T) {
+	empty := t.TempDir()
+	err := IssueTunnelServer(empty, filepath.Join(t.TempDir(), "x"), "https://plane.example", local, nil, start)
+	if err == nil || !strings.Contains(err.Error(), "start a server with that data directory once") {
+		t.Errorf("%v", err)
+	}
+	if left, _ := os.ReadDir(empty); len(left) > 0 {
+		t.Errorf("it made %v there", left)
 	}
 }

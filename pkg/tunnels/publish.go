@@ -2,6 +2,7 @@ package tunnels
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,16 +19,27 @@ import (
 // publishAgain is how often a server looks whether what it tells is still there.
 const publishAgain = 30 * time.Second
 
+// places are where a server is told to be, HOST:PORT by ConfigMap.
+type places map[string]string
+
+// ensurePlaces makes the ConfigMaps in which servers on their own tell where they are: those may not make any.
+func ensurePlaces(ctx context.Context, config *rest.Config) error {
+	return publish(ctx, config, "", places{wellknown.TunnelServersConfigMap: "", wellknown.TunnelPeersConfigMap: ""})
+}
+
 // publish tells where this server's tunnels are, until ctx ends. What others tell is left alone; whoever takes a server
 // away for good removes what it told.
-func publish(ctx context.Context, config *rest.Config, name, address string) error {
+func publish(ctx context.Context, config *rest.Config, name string, where places) error {
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return fmt.Errorf("making a client: %w", err)
 	}
 	told := ""
 	for {
-		err := publishOnce(ctx, client, name, address)
+		var err error
+		for inMap, address := range where {
+			err = errors.Join(err, publishOnce(ctx, client, inMap, name, address))
+		}
 		if err != nil && ctx.Err() == nil && err.Error() != told { // tried again; joining needs it, and nothing else
 			told = err.Error()
 			klog.FromContext(ctx).Info("Telling where tunnels are served did not succeed, and is tried again", "reason", told)
@@ -44,17 +56,17 @@ func publish(ctx context.Context, config *rest.Config, name, address string) err
 	}
 }
 
-func publishOnce(ctx context.Context, client kubernetes.Interface, name, address string) error {
+func publishOnce(ctx context.Context, client kubernetes.Interface, inMap, name, address string) error {
 	maps := client.CoreV1().ConfigMaps(wellknown.FederationNamespace)
-	have, err := maps.Get(ctx, wellknown.TunnelServersConfigMap, metav1.GetOptions{})
+	have, err := maps.Get(ctx, inMap, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		_, err = maps.Create(ctx, &corev1.ConfigMap{
-			ObjectMeta: metav1.ObjectMeta{Namespace: wellknown.FederationNamespace, Name: wellknown.TunnelServersConfigMap},
-			Data:       map[string]string{name: address},
+			ObjectMeta: metav1.ObjectMeta{Namespace: wellknown.FederationNamespace, Name: inMap},
+			Data:       dataOf(name, address),
 		}, metav1.CreateOptions{})
 		return err
 	}
-	if err != nil || have.Data[name] == address {
+	if err != nil || name == "" || have.Data[name] == address {
 		return err
 	}
 	if have.Data == nil {
@@ -63,4 +75,11 @@ func publishOnce(ctx context.Context, client kubernetes.Interface, name, address
 	have.Data[name] = address
 	_, err = maps.Update(ctx, have, metav1.UpdateOptions{})
 	return err
+}
+
+func dataOf(name, address string) map[string]string {
+	if name == "" {
+		return nil
+	}
+	return map[string]string{name: address}
 }

@@ -8,16 +8,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cellfed/cellfed/pkg/host"
 	"github.com/cellfed/cellfed/proxy/server"
 )
-
-// Files are the keys and authorities that tunnels are served with, in PEM. They may change while the server runs.
-type Files struct {
-	// Cert and Key are the server's own.
-	Cert, Key string
-	// AgentCA signs agents' certificates, and ClientCA those of clients.
-	AgentCA, ClientCA string
-}
 
 // readAgain is how long what was read is taken for what the files hold, and readPatience how long when they cannot be read.
 const (
@@ -27,7 +20,7 @@ const (
 
 // trust is what the files say, read now and then.
 type trust struct {
-	files Files
+	files host.TunnelFiles
 
 	mu   sync.Mutex
 	at   time.Time

@@ -10,12 +10,14 @@ import (
 	"time"
 
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
+
+	"github.com/cellfed/cellfed/proxy/wire"
 )
 
 const (
 	// A connection is read in pieces that grow with what it brings: most are idle, and there may be many.
 	leastRead = 4 << 10
-	mostRead  = 32 << 10
+	mostRead  = wire.MostData
 	// lastWrites is how long a connection that the server ended has to take what waits for it.
 	lastWrites = 5 * time.Second
 )

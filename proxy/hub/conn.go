@@ -9,11 +9,11 @@ import (
 	"time"
 
 	wirepb "sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
+
+	"github.com/cellfed/cellfed/proxy/wire"
 )
 
 const (
-	// chunk is the most that one packet carries to an agent.
-	chunk = 32 << 10
 	small = 1 << 10
 	// A connection may hold back keep bytes at any time, and more, up to keepMost, as long as all of its stream together
 	// hold less than keepAll.
@@ -108,7 +108,7 @@ func (c *conn) put(data []byte) bool {
 		c.at, c.behind = time.Now(), 0
 	}
 	// Small packets share memory: each by itself would cost many times what it holds.
-	if n := len(c.chunks); n > 0 && len(data) < small && len(c.chunks[n-1])+len(data) <= chunk {
+	if n := len(c.chunks); n > 0 && len(data) < small && len(c.chunks[n-1])+len(data) <= wire.MostData {
 		c.chunks[n-1] = append(c.chunks[n-1], data...)
 	} else {
 		c.chunks = append(c.chunks, data)
@@ -218,7 +218,7 @@ func (c *conn) Write(b []byte) (int, error) {
 		if expired(c.writes.wait()) {
 			return written, os.ErrDeadlineExceeded
 		}
-		part := b[:min(len(b), chunk)]
+		part := b[:min(len(b), wire.MostData)]
 		select {
 		case <-c.closed:
 			return written, c.writeError()
@@ -234,7 +234,7 @@ func (c *conn) Write(b []byte) (int, error) {
 		if err != nil {
 			return written, err
 		}
-		c.stream.hub.metrics.bytes.WithLabelValues("out", c.stream.lane.String()).Add(float64(len(part)))
+		c.stream.sent.Add(float64(len(part)))
 		written += len(part)
 		b = b[len(part):]
 	}
@@ -266,20 +266,20 @@ func (c *conn) Close() error {
 	return nil
 }
 
-// tunnelAddr is an address as seen from a member.
-type tunnelAddr struct{ member, address string }
+// Addr is an address as seen from a member.
+type Addr struct{ Member, Address string }
 
 // Network implements net.Addr.
-func (tunnelAddr) Network() string { return "tunnel" }
+func (Addr) Network() string { return "tunnel" }
 
 // String implements net.Addr.
-func (a tunnelAddr) String() string { return a.member + "/" + a.address }
+func (a Addr) String() string { return a.Member + "/" + a.Address }
 
 // LocalAddr implements net.Conn.
-func (c *conn) LocalAddr() net.Addr { return tunnelAddr{"", c.stream.hub.opts.Name} }
+func (c *conn) LocalAddr() net.Addr { return Addr{"", c.stream.hub.opts.Name} }
 
 // RemoteAddr implements net.Conn.
-func (c *conn) RemoteAddr() net.Addr { return tunnelAddr{c.stream.who.Cluster, c.address} }
+func (c *conn) RemoteAddr() net.Addr { return Addr{c.stream.who.Cluster, c.address} }
 
 // SetDeadline implements net.Conn.
 func (c *conn) SetDeadline(t time.Time) error {

@@ -188,6 +188,19 @@ func (h *Hub) Agents(name string) []Agent {
 	return c.agents()
 }
 
+// Connected are the agents of all members that have any.
+func (h *Hub) Connected() map[string][]Agent {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := map[string][]Agent{}
+	for name, c := range h.clusters {
+		if agents := c.agents(); len(agents) > 0 {
+			all[name] = agents
+		}
+	}
+	return all
+}
+
 func (c *cluster) agents() []Agent {
 	var out []Agent
 	for _, s := range c.streams {
@@ -376,14 +389,6 @@ func (h *Hub) measure(name string, c *cluster) {
 
 func earliest(agents []Agent) time.Time {
 	return slices.MinFunc(agents, func(a, b Agent) int { return a.NotAfter.Compare(b.NotAfter) }).NotAfter
-}
-
-// CertificateEnds is when the first of the certificates of a member's connected agents ends.
-func CertificateEnds(agents []Agent) time.Time {
-	if len(agents) == 0 {
-		return time.Time{}
-	}
-	return earliest(agents)
 }
 
 // Dial opens a connection to an address as seen from a member. Its errors are *NoAgentError, *RevokedError, *RefusedError

@@ -21,8 +21,8 @@ import (
 	"github.com/cellfed/cellfed/proxy/identity"
 )
 
-// wire is a stream of an agent that is played by a test. It holds nothing back.
-type wire struct {
+// playedAgent is a stream of an agent that is played by a test. It holds nothing back.
+type playedAgent struct {
 	agent.AgentService_ConnectServer
 	ctx context.Context
 	in  chan *wirepb.Packet // to the hub
@@ -31,12 +31,12 @@ type wire struct {
 	closed sync.Map
 }
 
-func (w *wire) Context() context.Context { return w.ctx }
+func (w *playedAgent) Context() context.Context { return w.ctx }
 
-func (w *wire) SendHeader(metadata.MD) error { return nil }
+func (w *playedAgent) SendHeader(metadata.MD) error { return nil }
 
 // Send takes what the hub says. Dials are answered.
-func (w *wire) Send(p *wirepb.Packet) error {
+func (w *playedAgent) Send(p *wirepb.Packet) error {
 	switch p.GetType() {
 	case wirepb.PacketType_CLOSE_REQ:
 		w.closed.Store(p.GetCloseRequest().GetConnectID(), true)
@@ -47,7 +47,7 @@ func (w *wire) Send(p *wirepb.Packet) error {
 	return nil
 }
 
-func (w *wire) say(p *wirepb.Packet) {
+func (w *playedAgent) say(p *wirepb.Packet) {
 	select {
 	case w.in <- p:
 	case <-w.ctx.Done():
@@ -55,14 +55,14 @@ func (w *wire) say(p *wirepb.Packet) {
 }
 
 // data sends bytes on a connection that is not closed.
-func (w *wire) data(c net.Conn, data []byte) {
+func (w *playedAgent) data(c net.Conn, data []byte) {
 	if _, closed := w.closed.Load(c.(*conn).id); closed {
 		return
 	}
 	w.say(&wirepb.Packet{Type: wirepb.PacketType_DATA, Payload: &wirepb.Packet_Data{Data: &wirepb.Data{ConnectID: c.(*conn).id, Data: data}}})
 }
 
-func (w *wire) Recv() (*wirepb.Packet, error) {
+func (w *playedAgent) Recv() (*wirepb.Packet, error) {
 	select {
 	case p := <-w.in:
 		return p, nil
@@ -71,18 +71,18 @@ func (w *wire) Recv() (*wirepb.Packet, error) {
 	}
 }
 
-var _ grpc.ServerStream = (*wire)(nil)
+var _ grpc.ServerStream = (*playedAgent)(nil)
 
 // lanesOf plays an agent with a stream in each lane.
-func lanesOf(t *testing.T, h *Hub) [lanes]*wire {
+func lanesOf(t *testing.T, h *Hub) [lanes]*playedAgent {
 	t.Helper()
 	h.Admit("hz-1", "abcd1234")
 	cert := &x509.Certificate{NotAfter: time.Now().Add(24 * time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, Subject: pkix.Name{
 		CommonName: identity.Identity{Cluster: "hz-1", Enrolment: "abcd1234"}.CommonName(), Organization: []string{identity.Organization},
 	}}
-	var out [lanes]*wire
+	var out [lanes]*playedAgent
 	for lane := range out {
-		out[lane] = &wire{ctx: t.Context(), in: make(chan *wirepb.Packet)}
+		out[lane] = &playedAgent{ctx: t.Context(), in: make(chan *wirepb.Packet)}
 		go func() { _ = h.Serve(t.Context(), out[lane], cert, &net.TCPAddr{}) }()
 		synctest.Wait()
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	wirepb "sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
@@ -47,6 +48,8 @@ type stream struct {
 	sentAt  atomic.Int64
 	// held is how many bytes wait for readers, and later how many packets for the agent that nobody waits for.
 	held, later atomic.Int64
+	// received and sent count bytes for all streams of the lane.
+	received, sent prometheus.Counter
 
 	over chan struct{} // closed when the stream ends
 
@@ -67,6 +70,7 @@ type pending struct {
 func newStream(h *Hub, wire agent.AgentService_ConnectServer, who identity.Identity, agentID string, lane Lane, notAfter time.Time) *stream {
 	return &stream{
 		hub: h, wire: wire, who: who, agent: agentID, lane: lane, since: time.Now(), notAfter: notAfter,
+		received: h.metrics.bytes.WithLabelValues("in", lane.String()), sent: h.metrics.bytes.WithLabelValues("out", lane.String()),
 		sending: make(chan struct{}, 1), over: make(chan struct{}), dials: map[int64]*pending{}, conns: map[int64]*conn{},
 	}
 }
@@ -250,7 +254,7 @@ func (s *stream) take(p *wirepb.Packet) error {
 		if c == nil {
 			return s.stray()
 		}
-		s.hub.metrics.bytes.WithLabelValues("in", s.lane.String()).Add(float64(len(data.GetData())))
+		s.received.Add(float64(len(data.GetData())))
 		c.deliver(data.GetData())
 	case wirepb.PacketType_CLOSE_RSP:
 		id := p.GetCloseResponse().GetConnectID()

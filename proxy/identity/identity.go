@@ -24,6 +24,13 @@ const (
 	// BootstrapUserPrefix and the token's ID are the user whom the API server takes the bearer of a bootstrap token for.
 	BootstrapUserPrefix = "system:bootstrap:"
 
+	// ClientOrganization is the organization of certificates with which the plane's processes dial members through servers
+	// of tunnels. It may do nothing else.
+	ClientOrganization = "cellfed:tunnel-clients"
+	// ServerOrganization is the organization of certificates with which servers of tunnels on their own come to the plane:
+	// the group that they have at the API server.
+	ServerOrganization = "cellfed:tunnel-servers"
+
 	commonNamePrefix = "cellfed:tunnel-agent:"
 )
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -14,6 +15,7 @@ import (
 	wirepb "sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
 	"github.com/cellfed/cellfed/proxy/hub"
+	"github.com/cellfed/cellfed/proxy/wire"
 )
 
 // Metadata of a client's stream.
@@ -26,9 +28,6 @@ const (
 
 // frontID is the number of the one connection of a client's stream.
 const frontID = 1
-
-// chunk is the most that one packet carries to a client.
-const chunk = 32 << 10
 
 // clients are the clients' side.
 type clients struct{ *Server }
@@ -60,10 +59,17 @@ func (s clients) Proxy(stream wirepb.ProxyService_ProxyServer) error {
 	if ask.GetProtocol() != "tcp" {
 		return status.Errorf(codes.InvalidArgument, "a tunnel carries tcp only, not %q", ask.GetProtocol())
 	}
+	// A sign of life: whoever dials can tell a server that is slow from an agent that is.
+	if err := stream.SendHeader(nil); err != nil {
+		return err
+	}
 	f := &front{stream: stream}
 	conn, err := s.opts.Hub.Dial(stream.Context(), member, ask.GetAddress(), lane)
 	if err != nil {
-		return f.send(answer(ask.GetRandom(), 0, err.Error()))
+		if sendErr := f.send(answer(ask.GetRandom(), 0, err.Error())); sendErr != nil {
+			return sendErr
+		}
+		return verdict(err)
 	}
 	defer func() { _ = conn.Close() }()
 	if err := f.send(answer(ask.GetRandom(), frontID, "")); err != nil {
@@ -73,6 +79,53 @@ func (s clients) Proxy(stream wirepb.ProxyService_ProxyServer) error {
 	ctx, cancel := context.WithDeadlineCause(g.ctx, g.cert().NotAfter, errors.New("the client's certificate has expired"))
 	defer cancel()
 	return f.carry(ctx, conn)
+}
+
+// verdict is why a dial failed as a status, which tells the kinds of failure apart for those who know (proxy/remote); for
+// all others the words of the answer are enough.
+func verdict(err error) error {
+	var none *hub.NoAgentError
+	var revoked *hub.RevokedError
+	var refused *hub.RefusedError
+	var slow *hub.SlowAgentError
+	switch {
+	case errors.As(err, &none) && none.Unknown:
+		return status.Error(codes.OutOfRange, "")
+	case errors.As(err, &none):
+		return status.Error(codes.NotFound, "")
+	case errors.As(err, &revoked):
+		return status.Error(codes.FailedPrecondition, "")
+	case errors.As(err, &refused):
+		return status.Error(codes.Aborted, refused.Says)
+	case errors.As(err, &slow):
+		return status.Error(codes.DeadlineExceeded, slow.After.String())
+	}
+	return status.Error(codes.Unavailable, err.Error())
+}
+
+// Failure is the error of Hub.Dial that a status tells of; nil if the status is none that verdict gave.
+func Failure(err error, member, address string) error {
+	said, ok := status.FromError(err)
+	if !ok {
+		return nil
+	}
+	switch said.Code() {
+	case codes.OutOfRange:
+		return &hub.NoAgentError{Cluster: member, Unknown: true}
+	case codes.NotFound:
+		return &hub.NoAgentError{Cluster: member}
+	case codes.FailedPrecondition:
+		return &hub.RevokedError{Cluster: member}
+	case codes.Aborted:
+		return &hub.RefusedError{Cluster: member, Address: address, Says: said.Message()}
+	case codes.DeadlineExceeded:
+		after, err := time.ParseDuration(said.Message())
+		if err != nil {
+			return nil // gRPC's own
+		}
+		return &hub.SlowAgentError{Cluster: member, Address: address, After: after}
+	}
+	return nil
 }
 
 func wanted(ctx context.Context) (member string, lane hub.Lane, err error) {
@@ -130,7 +183,7 @@ func (f *front) carry(ctx context.Context, conn net.Conn) error {
 
 // toClient sends what the member says, and that it has ended.
 func (f *front) toClient(conn net.Conn) error {
-	buffer := make([]byte, chunk)
+	buffer := make([]byte, wire.MostData)
 	for {
 		n, err := conn.Read(buffer)
 		if n > 0 {

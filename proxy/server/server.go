@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/apiserver-network-proxy/proto/agent"
 
 	"github.com/cellfed/cellfed/proxy/hub"
+	"github.com/cellfed/cellfed/proxy/roster"
 )
 
 const (
@@ -50,7 +51,8 @@ type Options struct {
 	// Trust is asked at each handshake and each new stream, and now and then for the streams that there are, so that
 	// authorities can change while the server runs.
 	Trust func() (Trust, error)
-	// MayDial tells whether a client, whose certificate was verified, may dial a member.
+	// MayDial tells whether a client, whose certificate was verified, may dial a member; "" asks whether any, and so whether
+	// it may know who is connected.
 	MayDial func(client *x509.Certificate, member string) error
 }
 
@@ -76,6 +78,7 @@ func New(opts Options) *Server {
 	)
 	agent.RegisterAgentServiceServer(s.grpc, agents{s})
 	wirepb.RegisterProxyServiceServer(s.grpc, clients{s})
+	roster.Register(s.grpc, s.tell)
 	return s
 }
 

@@ -8,19 +8,18 @@ import (
 	"strings"
 )
 
-// figures are what was measured.
+// figures are the seconds of two contestants in each phase, and their ratios in each pair of runs.
 type figures struct {
-	b      *bench
-	ours   map[string][]float64
-	floors map[string][]float64
-	ratios map[string][]float64
-	single []float64
-	cpu    []float64
-	plane  use
+	b               *bench
+	name, floorName string
+	ours            map[string][]float64
+	floors          map[string][]float64
+	ratios          map[string][]float64
+	cpu             []float64 // of the first one's runs
 }
 
-func newFigures(b *bench) *figures {
-	return &figures{b: b, ours: map[string][]float64{}, floors: map[string][]float64{}, ratios: map[string][]float64{}}
+func newFigures(b *bench, name, floorName string) *figures {
+	return &figures{b: b, name: name, floorName: floorName, ours: map[string][]float64{}, floors: map[string][]float64{}, ratios: map[string][]float64{}}
 }
 
 func (f *figures) add(ours, floor map[string]float64) {
@@ -43,15 +42,16 @@ func quantile(values []float64, q float64) float64 {
 func (f *figures) markdown() string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "%d FederatedConfigMaps of 1 KiB, 3 members, %d clients, median of %d alternating runs.\n\n", f.b.objects, f.b.clients, f.b.runs)
-	s.WriteString("| phase | CellFed | floor | ratio (median; all) |\n|---|---|---|---|\n")
+	fmt.Fprintf(&s, "| phase | %s | %s | ratio (median; all) |\n|---|---|---|---|\n", f.name, f.floorName)
 	for _, p := range phases {
 		fmt.Fprintf(&s, "| %s | %.2f s | %.2f s | %.2f (%s) |\n", p, quantile(f.ours[p], 0.5), quantile(f.floors[p], 0.5), quantile(f.ratios[p], 0.5), spread(f.ratios[p]))
 	}
-	fmt.Fprintf(&s, "\nOne object, create → visible in all three members: p50 %.0f ms, p99 %.0f ms (%d objects).\n",
-		quantile(f.single, 0.5), quantile(f.single, 0.99), len(f.single))
-	fmt.Fprintf(&s, "The plane used %.1f CPU seconds per run of CellFed (median: create, update and delete of all objects), and %d MiB of memory at its peak.\n",
-		quantile(f.cpu, 0.5), f.plane.peak>>20)
 	return s.String()
+}
+
+// tail tells p50 and p99 of milliseconds.
+func tail(ms []float64) string {
+	return fmt.Sprintf("p50 %.0f ms, p99 %.0f ms (%d objects)", quantile(ms, 0.5), quantile(ms, 0.99), len(ms))
 }
 
 func spread(values []float64) string {

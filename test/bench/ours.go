@@ -38,14 +38,15 @@ func (b *bench) object(name, version string) *unstructured.Unstructured {
 	}}
 }
 
-// ours measures one run of CellFed: until all members have, or have no more, what was asked.
-func (b *bench) ours(ctx context.Context, run int, f *figures) (map[string]float64, error) {
+// ours measures one run of CellFed: until all members have, or have no more, what was asked. It returns the seconds of each
+// phase, and the seconds of processor time that the plane used.
+func (b *bench) ours(ctx context.Context, run int) (map[string]float64, float64, error) {
 	out := map[string]float64{}
 	name := func(i int) string { return fmt.Sprintf("run%d-%d", run, i) }
 	resource := b.onPlane.Resource(federated).Namespace(namespace)
 	before, err := usage(b.plane.PID())
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	steps := map[string]func(ctx context.Context, i int) error{
 		"create": func(ctx context.Context, i int) error {
@@ -70,19 +71,18 @@ func (b *bench) ours(ctx context.Context, run int, f *figures) (map[string]float
 			return b.await(ctx, name, want[phase])
 		})
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", phase, err)
+			return nil, 0, fmt.Errorf("%s: %w", phase, err)
 		}
 		if err := b.settle(ctx, phase == "delete"); err != nil {
-			return nil, fmt.Errorf("after %s: %w", phase, err)
+			return nil, 0, fmt.Errorf("after %s: %w", phase, err)
 		}
 		fmt.Printf("  CellFed %s: %.2fs\n", phase, out[phase])
 	}
 	after, err := usage(b.plane.PID())
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	f.cpu = append(f.cpu, after.cpu-before.cpu)
-	return out, nil
+	return out, after.cpu - before.cpu, nil
 }
 
 // await waits until every member shows a version of every object; "" = none.
@@ -138,10 +138,10 @@ func told(u *unstructured.Unstructured) bool {
 	return false
 }
 
-// single measures one object at a time: create → visible in all members.
-func (b *bench) single(ctx context.Context, f *figures) error {
+// single measures so many objects, one at a time, in milliseconds: create → visible in all members.
+func (b *bench) single(ctx context.Context, objects int) (all []float64, err error) {
 	resource := b.onPlane.Resource(federated).Namespace(namespace)
-	for i := range b.singles {
+	for i := range objects {
 		name := fmt.Sprintf("single-%d", i)
 		took, err := timed(func() error {
 			if _, err := resource.Create(ctx, b.object(name, "1"), createOptions); err != nil {
@@ -155,14 +155,14 @@ func (b *bench) single(ctx context.Context, f *figures) error {
 			return nil
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
-		f.single = append(f.single, took*1000)
+		all = append(all, took*1000)
 	}
-	for i := range b.singles {
+	for i := range objects {
 		if err := resource.Delete(ctx, fmt.Sprintf("single-%d", i), metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-			return err
+			return nil, err
 		}
 	}
-	return b.settle(ctx, true)
+	return all, b.settle(ctx, true)
 }

@@ -7,9 +7,10 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -25,7 +26,6 @@ import (
 
 	"github.com/cellfed/cellfed/proxy/server"
 	"github.com/cellfed/cellfed/test/harness"
-	"github.com/cellfed/cellfed/test/harness/process"
 )
 
 // site is a plane that serves tunnels at an address that stays, and a member.
@@ -37,19 +37,27 @@ type site struct {
 }
 
 func newSite(t *testing.T) *site {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
+	address := freeAddress(t)
 	_, port, _ := net.SplitHostPort(address)
-	_ = l.Close()
-	return &site{T: t, tunnels: address, plane: harness.RunPlane(t, harness.PlaneOptions{Args: []string{"--tunnel-port=" + port}}), member: harness.Members(t, 1, harness.MembersNamed("hz-1")).Members[0]}
+	s := newSiteWith(t, "--tunnel-port="+port)
+	s.tunnels = address
+	return s
+}
+
+// newSiteWith is a site whose plane has other arguments.
+func newSiteWith(t *testing.T, args ...string) *site {
+	return &site{T: t, plane: harness.RunPlane(t, harness.PlaneOptions{Args: args}), member: harness.Members(t, 1, harness.MembersNamed("hz-1")).Members[0]}
 }
 
 func (s *site) kubectl(args ...string) string {
 	s.Helper()
-	out, err := harness.Kubectl(s.Context(), s.plane.Kubeconfig, "", args...)
+	return s.kubectlIn("", args...)
+}
+
+// kubectlIn is kubectl with something on its standard input.
+func (s *site) kubectlIn(stdin string, args ...string) string {
+	s.Helper()
+	out, err := harness.Kubectl(s.Context(), s.plane.Kubeconfig, stdin, args...)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -60,44 +68,25 @@ func (s *site) kubectl(args ...string) string {
 func (s *site) join(args ...string) (dir string, command []string) {
 	s.Helper()
 	dir = s.TempDir()
-	out := s.kubectl(append([]string{"cellfed", "join", "hz-1", "--tunnel", "--member-kubeconfig=" + s.member.Kubeconfig, "--member-endpoint=" + s.member.Config.Host, "--agent-dir=" + dir}, args...)...)
-	_, line, found := strings.Cut(out, "\ncellfed-agent ")
-	if !found {
-		s.Fatalf("join printed no command:\n%s", out)
+	command, err := s.plane.JoinTunnelled(s.Context(), s.member, dir, args...)
+	if err != nil {
+		s.Fatal(err)
 	}
-	return dir, append(strings.Fields(line), "--metrics-address=")
+	return dir, command
 }
 
 // agent runs our agent, and returns what ends it by force.
 func (s *site) agent(command []string) (kill func()) {
 	s.Helper()
-	binary, err := harness.Binary("cellfed-agent")
+	agent, err := harness.StartAgent(command, filepath.Join(s.TempDir(), "agent.log"))
 	if err != nil {
 		s.Fatal(err)
 	}
-	log, err := os.Create(filepath.Join(s.TempDir(), "agent.log"))
-	if err != nil {
-		s.Fatal(err)
-	}
-	cmd := exec.Command(binary, command...)
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := process.StartBound(cmd); err != nil {
-		s.Fatal(err)
-	}
-	ended := false
-	kill = func() {
-		if !ended {
-			ended = true
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-		}
-	}
+	kill = sync.OnceFunc(func() { _ = agent.End(syscall.SIGKILL, time.Minute) })
 	s.Cleanup(func() {
 		kill()
-		_ = log.Close()
 		if s.Failed() {
-			said, _ := os.ReadFile(log.Name())
-			s.Logf("the agent said:\n%s", said)
+			s.Logf("the agent said:\n%s", agent.LogTail())
 		}
 	})
 	return kill
@@ -163,9 +152,7 @@ func (s *site) holds(value string) {
 
 func TestAMemberLivesBehindItsTunnel(t *testing.T) {
 	s := newSite(t)
-	if _, err := harness.Kubectl(t.Context(), s.plane.Kubeconfig, harness.FederatedConfigMaps, "apply", "-f", "-"); err != nil {
-		t.Fatal(err)
-	}
+	s.kubectlIn(harness.FederatedConfigMaps, "apply", "-f", "-")
 	_, command := s.join()
 	s.becomes("False", "0")
 	if _, _, why := s.state(); !strings.Contains(why, "no agent of member hz-1 is connected") {
@@ -277,9 +264,7 @@ func TestAMemberIsJoinedByWhoCannotReachIt(t *testing.T) {
 	}
 	s.agent(command)
 	s.becomes("True", "1")
-	if _, err := harness.Kubectl(t.Context(), s.plane.Kubeconfig, harness.FederatedConfigMaps, "apply", "-f", "-"); err != nil {
-		t.Fatal(err)
-	}
+	s.kubectlIn(harness.FederatedConfigMaps, "apply", "-f", "-")
 	s.apply("one")
 }
 

@@ -54,6 +54,9 @@ const (
 	// TunnelServersConfigMap in FederationNamespace tells where the plane's servers serve tunnels: HOST:PORT by the name of
 	// the server.
 	TunnelServersConfigMap = "cellfed-tunnel-servers"
+	// TunnelPeersConfigMap in FederationNamespace tells where the plane's servers reach each other's tunnels, and those of
+	// servers on their own: HOST:PORT by the name of the server.
+	TunnelPeersConfigMap = "cellfed-tunnel-peers"
 
 	// TopologyTypeLabel, TopologyNamespaceLabel and TopologyUnitLabel stand on the KubeFedClusters of units.
 	TopologyTypeLabel      = "topology.cellfed.io/type"

@@ -1,0 +1,98 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/cellfed/cellfed/proxy/identity"
+)
+
+// TunnelFiles are what tunnels are served with, and dialled with through other servers.
+type TunnelFiles struct {
+	// Cert and Key are the server's own.
+	Cert, Key string
+	// AgentCA signs agents' certificates, with AgentCAKey; ClientCA signs those of clients, and ServerCA those of servers.
+	AgentCA, AgentCAKey, ClientCA, ServerCA string
+	// ClientCert and ClientKey are shown to other servers.
+	ClientCert, ClientKey string
+}
+
+// TunnelFilesIn are those of a data directory that somebody else may hold.
+func TunnelFilesIn(dir string) TunnelFiles {
+	in := func(name string) string { return filepath.Join(dir, "pki", name) }
+	return TunnelFiles{
+		Cert: in("serving.crt"), Key: in("serving.key"),
+		AgentCA: in(tunnelCACert), AgentCAKey: in(tunnelCAKey), ClientCA: in("client-ca.crt"), ServerCA: in("serving-ca.crt"),
+		ClientCert: in("tunnel-client.crt"), ClientKey: in("tunnel-client.key"),
+	}
+}
+
+// TunnelServerFilesIn are those of a directory that IssueTunnelServer made. Nothing is signed there and nobody is dialled.
+func TunnelServerFilesIn(dir string) TunnelFiles {
+	in := func(name string) string { return filepath.Join(dir, name) }
+	return TunnelFiles{Cert: in("serving.crt"), Key: in("serving.key"), AgentCA: in(tunnelCACert), ClientCA: in("client-ca.crt")}
+}
+
+// TunnelServerKubeconfigIn is how the server of such a directory reaches the plane.
+func TunnelServerKubeconfigIn(dir string) string { return filepath.Join(dir, "kubeconfig") }
+
+// tunnelServer is who servers of tunnels on their own are to the plane.
+const tunnelServer = "cellfed:tunnel-server"
+
+// IssueTunnelServer makes a directory with all that a server of tunnels needs that runs on its own: its certificate for the
+// addresses and names by which it is reached, the authorities of agents and clients, without their keys, and a kubeconfig
+// for the plane at url. When the directory is there already, what is near its end or lacks a name is made anew. The server of the
+// data directory may be running.
+func IssueTunnelServer(dataDir, out, url string, ips []net.IP, names []string, now time.Time) error {
+	from, files := TunnelFilesIn(dataDir), TunnelServerFilesIn(out)
+	serving, err := existing(from.ServerCA)
+	if err != nil {
+		return err
+	}
+	clients, err := existing(from.ClientCA)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(out, 0o700); err != nil {
+		return fmt.Errorf("making directory: %w", err)
+	}
+	for source, to := range map[string]string{from.AgentCA: files.AgentCA, from.ClientCA: files.ClientCA} {
+		data, err := os.ReadFile(source)
+		if err != nil {
+			return fmt.Errorf("reading certificates: %w", err)
+		}
+		if err := writeFile(to, data); err != nil {
+			return fmt.Errorf("writing certificates: %w", err)
+		}
+	}
+	if err := leaf(servingTemplate(ips, names), serving, files.Cert, files.Key, now); err != nil {
+		return err
+	}
+	cert, key := filepath.Join(out, "client.crt"), filepath.Join(out, "client.key")
+	if err := leaf(clientTemplate(tunnelServer, identity.ServerOrganization), clients, cert, key, now); err != nil {
+		return err
+	}
+	return writeKubeconfig(TunnelServerKubeconfigIn(out), url, tunnelServer, from.ServerCA, cert, key)
+}
+
+// existing is an authority that is there with its key.
+func existing(certFile string) (signer, error) {
+	keyFile := certFile[:len(certFile)-len(filepath.Ext(certFile))] + ".key"
+	if _, err := os.Stat(keyFile); errors.Is(err, fs.ErrNotExist) {
+		return signer{}, fmt.Errorf("there is no %s: start a server with that data directory once, which makes the keys, or import them", keyFile)
+	}
+	cert, err := certificate(certFile)
+	if err != nil {
+		return signer{}, err
+	}
+	if cert == nil {
+		return signer{}, fmt.Errorf("there is no %s: start a server with that data directory once, which makes the keys, or import them", certFile)
+	}
+	key, err := privateKey(keyFile)
+	return signer{cert, key}, err
+}

@@ -1,0 +1,251 @@
+package remote
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/cellfed/cellfed/proxy/hub"
+	"github.com/cellfed/cellfed/proxy/roster"
+)
+
+// Options say how to use servers.
+type Options struct {
+	// TLS is what to connect to a server with: whom to trust, and a client's certificate. It is asked once for each server.
+	TLS func() (*tls.Config, error)
+	// Log tells of servers that come and go.
+	Log logr.Logger
+}
+
+// Servers are those that members can be dialled through.
+type Servers struct {
+	opts Options
+
+	mu       sync.Mutex
+	closed   bool
+	running  sync.WaitGroup
+	servers  map[string]*known // by address
+	turn     int
+	watchers map[int]func(string)
+	nextID   int
+}
+
+// known is a server, and what it has told.
+type known struct {
+	server *Server
+	stop   context.CancelFunc
+	// members are those whose agents are connected; empty while the server cannot be heard.
+	members map[string][]roster.Agent
+	// failure is why it cannot be heard; nil while it is.
+	failure error
+}
+
+// NewServers returns none yet.
+func NewServers(opts Options) *Servers {
+	return &Servers{opts: opts, servers: map[string]*known{}, watchers: map[int]func(string){}}
+}
+
+// Use has exactly the servers at these addresses used, host:port each. What runs through others is ended.
+func (s *Servers) Use(addresses []string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for address, k := range s.servers {
+		if !slices.Contains(addresses, address) {
+			k.stop()
+			delete(s.servers, address)
+		}
+	}
+	for _, address := range addresses {
+		if s.closed || s.servers[address] != nil {
+			continue
+		}
+		config, err := s.opts.TLS()
+		if err != nil {
+			errs = append(errs, &ServerError{address, err})
+			continue
+		}
+		server, err := Connect(address, config)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		ctx, stop := context.WithCancel(context.Background())
+		k := &known{server: server, stop: stop, members: map[string][]roster.Agent{}}
+		s.servers[address] = k
+		s.running.Go(func() { s.follow(ctx, k) })
+	}
+	return errors.Join(errs...)
+}
+
+// Len is how many are used.
+func (s *Servers) Len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.servers)
+}
+
+// Close ends all that was dialled, and waits until it has.
+func (s *Servers) Close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	_ = s.Use(nil) // it can only fail to add
+	s.running.Wait()
+}
+
+// follow hears a server until ctx ends.
+func (s *Servers) follow(ctx context.Context, k *known) {
+	defer func() { _ = k.server.Close() }()
+	told := ""
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		err := k.server.Follow(ctx, func(e roster.Entry) {
+			pause = firstPause
+			if e.Complete {
+				told = ""
+				s.failed(k, nil)
+				s.opts.Log.Info("A tunnel server is connected", "server", k.server.address)
+				return
+			}
+			s.heard(k, e)
+		})
+		s.failed(k, err)
+		lost := s.lost(k)
+		if ctx.Err() != nil {
+			return
+		}
+		if words := err.Error(); words != told { // once for each reason
+			told = words
+			s.opts.Log.Info("A tunnel server cannot be heard, and is tried again", "server", k.server.address, "members", lost, "reason", words)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (s *Servers) heard(k *known, e roster.Entry) {
+	s.mu.Lock()
+	if len(e.Agents) == 0 {
+		delete(k.members, e.Member)
+	} else {
+		k.members[e.Member] = e.Agents
+	}
+	s.mu.Unlock()
+	s.changed(e.Member)
+}
+
+func (s *Servers) failed(k *known, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k.failure = err
+}
+
+// Failure is why servers cannot be heard; nil if all are.
+func (s *Servers) Failure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for _, address := range slices.Sorted(maps.Keys(s.servers)) {
+		errs = append(errs, s.servers[address].failure)
+	}
+	return errors.Join(errs...)
+}
+
+// lost forgets what a server told, and returns of how many members.
+func (s *Servers) lost(k *known) int {
+	s.mu.Lock()
+	members := slices.Collect(maps.Keys(k.members))
+	clear(k.members)
+	s.mu.Unlock()
+	for _, m := range members {
+		s.changed(m)
+	}
+	return len(members)
+}
+
+// Subscribe has changed called with the name of a member whose agents have come or gone, until ctx ends. It is called from
+// a goroutine that holds no lock, and should return soon.
+func (s *Servers) Subscribe(ctx context.Context, changed func(member string)) {
+	s.mu.Lock()
+	id := s.nextID
+	s.nextID++
+	s.watchers[id] = changed
+	s.mu.Unlock()
+	context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.watchers, id)
+	})
+}
+
+func (s *Servers) changed(member string) {
+	s.mu.Lock()
+	watchers := slices.Collect(maps.Values(s.watchers))
+	s.mu.Unlock()
+	for _, w := range watchers {
+		w(member)
+	}
+}
+
+// Agents are a member's that are connected to any of the servers; one that is connected to several is there several times.
+func (s *Servers) Agents(member string) []roster.Agent {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []roster.Agent
+	for _, k := range s.servers {
+		all = append(all, k.members[member]...)
+	}
+	return all
+}
+
+// Dial opens a connection to an address as seen from a member, through a server that has agents of it: those in turn. Its
+// errors are those of hub.Hub.Dial, or a *ServerError.
+func (s *Servers) Dial(ctx context.Context, member, address string, lane hub.Lane) (net.Conn, error) {
+	var failed error
+	for _, server := range s.with(member) {
+		conn, err := server.Dial(ctx, member, address, lane)
+		if err == nil || ctx.Err() != nil || final(err) {
+			return conn, err
+		}
+		failed = err
+	}
+	if failed == nil {
+		failed = &hub.NoAgentError{Cluster: member}
+	}
+	return nil, failed
+}
+
+// final tells whether another server would say the same: an agent has answered, or was asked for long enough.
+func final(err error) bool {
+	var refused *hub.RefusedError
+	var slow *hub.SlowAgentError
+	return errors.As(err, &refused) || errors.As(err, &slow)
+}
+
+// with are the servers that have a member's agents, beginning with another one each time.
+func (s *Servers) with(member string) []*Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var have []*Server
+	for _, address := range slices.Sorted(maps.Keys(s.servers)) {
+		if k := s.servers[address]; len(k.members[member]) > 0 {
+			have = append(have, k.server)
+		}
+	}
+	if len(have) == 0 {
+		return nil
+	}
+	s.turn++
+	at := s.turn % len(have)
+	return append(slices.Clone(have[at:]), have[:at]...)
+}
