@@ -11,6 +11,7 @@ import (
 
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
+	"github.com/cellfed/cellfed/proxy/window"
 	"github.com/cellfed/cellfed/proxy/wire"
 )
 
@@ -36,6 +37,9 @@ type conn struct {
 	gone chan struct{}
 	// work and room each get a value when there is something to write, and when something was written.
 	work, room chan struct{}
+	// credit is what may be sent to the server, debt what it is to be told of what was written; only the writer uses it.
+	credit *window.Credit
+	debt   window.Debt
 
 	mu  sync.Mutex
 	net net.Conn
@@ -54,10 +58,14 @@ type conn struct {
 }
 
 func newConn(s *session, dialID int64, address string) *conn {
-	return &conn{
+	c := &conn{
 		session: s, dialID: dialID, address: address, gone: make(chan struct{}),
 		work: make(chan struct{}, 1), room: make(chan struct{}, 1), left: s.agent.opts.StallBudget,
 	}
+	if s.window > 0 {
+		c.credit, c.debt.Window = window.NewCredit(s.window), s.agent.opts.QueueBytes
+	}
+	return c
 }
 
 // run is the life of a connection.
@@ -130,13 +138,8 @@ func (c *conn) read() {
 	buffer, small := make([]byte, leastRead), 0
 	for {
 		n, err := c.net.Read(buffer)
-		if n > 0 && !c.isFinishing() {
-			packet := &client.Packet{Type: client.PacketType_DATA, Payload: &client.Packet_Data{Data: &client.Data{ConnectID: c.id, Data: buffer[:n]}}}
-			if c.session.send(packet) != nil { // it copies what it sends
-				c.abort("the stream ended")
-				return
-			}
-			c.session.agent.counts.toServer.Add(int64(n))
+		if n > 0 && !c.isFinishing() && !c.bring(buffer[:n]) {
+			return
 		}
 		if err != nil {
 			why := ""
@@ -159,6 +162,24 @@ func (c *conn) read() {
 			small = 0
 		}
 	}
+}
+
+// bring sends bytes to the server, as it takes them; false if the connection has ended.
+func (c *conn) bring(b []byte) bool {
+	for len(b) > 0 {
+		part := b[:c.credit.Spend(len(b), c.gone, nil)]
+		if len(part) == 0 {
+			return false
+		}
+		packet := &client.Packet{Type: client.PacketType_DATA, Payload: &client.Packet_Data{Data: &client.Data{ConnectID: c.id, Data: part}}}
+		if c.session.send(packet) != nil { // it copies what it sends
+			c.abort("the stream ended")
+			return false
+		}
+		c.session.agent.counts.toServer.Add(int64(len(part)))
+		b = b[len(part):]
+	}
+	return true
 }
 
 // write writes what waits until the connection ends, or all is written and nothing more comes.
@@ -192,6 +213,10 @@ func (c *conn) write() {
 		}
 		c.session.agent.counts.fromServer.Add(int64(len(next)))
 		c.wrote(int64(len(next)))
+		if due := c.debt.Add(len(next)); due > 0 && c.session.send(window.Taken(c.id, due)) != nil {
+			c.abort("the stream ended")
+			return
+		}
 	}
 }
 
@@ -229,7 +254,8 @@ func (c *conn) take(data []byte) {
 			c.mu.Unlock()
 			return
 		}
-		if (c.queued == 0 || c.queued+n <= a.opts.QueueBytes) && a.queued.Load()+n <= a.opts.TotalQueueBytes {
+		// A little is always taken: it is those with much that have to pay when all together hold too much.
+		if c.queued == 0 || c.queued+n <= a.opts.QueueBytes && (c.queued+n <= a.opts.QueueBytes/16 || a.queued.Load()+n <= a.opts.TotalQueueBytes) {
 			break
 		}
 		left := c.left

@@ -48,8 +48,9 @@ type Options struct {
 	// MinBackoff and MaxBackoff bound the pauses between attempts (0.1s, 15s). A stream that lived for Lived (5s) has them
 	// begin anew.
 	MinBackoff, MaxBackoff, Lived time.Duration
-	// QueueBytes is how much may wait for one connection to take it (1 MiB), StallBudget how long a connection whose queue
-	// is full may hold up its stream until the queue was empty once (250ms); TotalQueueBytes is for all of them (64 MiB).
+	// QueueBytes is how much may wait for one connection to take it (1 MiB), which is also the window that servers are told.
+	// StallBudget is how long a connection whose queue is full all the same may hold up its stream until the queue was
+	// empty once (250ms). TotalQueueBytes is for all of them (64 MiB), but for a little of each.
 	QueueBytes, TotalQueueBytes int64
 	StallBudget                 time.Duration
 	// MaxConnections bounds the connections of all streams (10,000).

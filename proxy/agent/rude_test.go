@@ -149,6 +149,33 @@ func TestAConnectionThatCatchesUpMayHoldUpItsStreamAgain(t *testing.T) {
 	}
 }
 
+func TestWhenAllHoldTooMuchAConnectionWithLittleGoesOn(t *testing.T) {
+	p, r := newPKI(), newRude()
+	quick := target(t, echo)
+	here, there := net.Pipe() // which buffers nothing
+	defer func() { _ = there.Close() }()
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		if address == "a:1" {
+			return here, nil
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, address)
+	}
+	const all = 256 << 10
+	a := p.agent(t, Options{Servers: []string{p.rude(t, r)}, Allow: []string{"a:1", quick}, dial: dial, QueueBytes: all, TotalQueueBytes: all})
+	s := r.stream(t)
+	stuck, fine := s.connect(t, 1, "a:1"), s.connect(t, 2, quick)
+	for range all / (32 << 10) {
+		s.say(t, data(stuck, make([]byte, 32<<10)))
+	}
+	eventually(t, "no more may wait", func() bool { return a.queued.Load() == all })
+	for range 10 {
+		s.say(t, data(fine, []byte("ping")))
+		if got := s.next(t); got.GetData().GetConnectID() != fine || string(got.GetData().GetData()) != "ping" {
+			t.Fatalf("it is answered with %v", got)
+		}
+	}
+}
+
 func TestWhatWaitsIsWrittenBeforeAConnectionIsClosed(t *testing.T) {
 	p, r := newPKI(), newRude()
 	got := make(chan []byte, 1)

@@ -18,6 +18,8 @@ import (
 	"sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 	agentproto "sigs.k8s.io/apiserver-network-proxy/proto/agent"
 	"sigs.k8s.io/apiserver-network-proxy/proto/header"
+
+	"github.com/cellfed/cellfed/proxy/window"
 )
 
 // session is one stream, with the connections that go over it.
@@ -27,6 +29,8 @@ type session struct {
 	serverID    string
 	certificate *tls.Certificate
 	begun       time.Time
+	// window is how much of each connection may be under way to the server, 0 when it knows no windows.
+	window int64
 
 	conn   *grpc.ClientConn
 	stream agentproto.AgentService_ConnectClient
@@ -61,7 +65,8 @@ func (a *Agent) open(ctx context.Context, address string, certificate *tls.Certi
 		return nil, 0, fmt.Errorf("connecting: %w", err)
 	}
 	// Not ctx itself: the stream has to outlive it for the time that connections get.
-	life, cancel := context.WithCancel(metadata.AppendToOutgoingContext(context.WithoutCancel(ctx), header.AgentID, a.id))
+	life, cancel := context.WithCancel(metadata.AppendToOutgoingContext(context.WithoutCancel(ctx),
+		header.AgentID, a.id, window.Header, strconv.FormatInt(a.opts.QueueBytes, 10)))
 	giveUp := func(err error) (*session, int, error) {
 		cancel()
 		_ = cc.Close() // what there is to say of it was said
@@ -95,7 +100,7 @@ func (a *Agent) open(ctx context.Context, address string, certificate *tls.Certi
 		}
 	}
 	return &session{
-		agent: a, address: address, serverID: ids[0], certificate: certificate, begun: time.Now(),
+		agent: a, address: address, serverID: ids[0], certificate: certificate, begun: time.Now(), window: window.Of(told),
 		conn: cc, stream: stream, cancel: cancel, done: make(chan struct{}), answers: make(chan *client.Packet, 256),
 		conns: map[int64]*conn{}, dials: map[int64]*conn{},
 	}, count, nil
@@ -165,7 +170,14 @@ func (s *session) handle(p *client.Packet) {
 		}
 		c.finish()
 	default:
-		s.agent.counts.violations.Add(1)
+		id, n, told := window.Told(p)
+		if !told {
+			s.agent.counts.violations.Add(1)
+			return
+		}
+		if c := s.connection(id); c != nil { // it may have ended just now
+			c.credit.Give(n)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	wirepb "sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
+	"github.com/cellfed/cellfed/proxy/window"
 	"github.com/cellfed/cellfed/proxy/wire"
 )
 
@@ -35,6 +36,7 @@ type conn struct {
 	closed         chan struct{}
 	closing        sync.Once
 	reads, writes  deadline
+	credit         *window.Credit
 
 	mu     sync.Mutex
 	chunks [][]byte
@@ -47,12 +49,18 @@ type conn struct {
 	// something to read.
 	behind time.Duration
 	at     time.Time
+	// debt is what was read and need not be told yet, due what the agent is being told: a goroutine does while that is not 0.
+	debt window.Debt
+	due  int64
 }
 
 func newConn(s *stream, address string) *conn {
 	c := &conn{stream: s, address: address, readable: make(chan struct{}, 1), room: make(chan struct{}, 1), closed: make(chan struct{})}
 	c.reads.init()
 	c.writes.init()
+	if s.window > 0 {
+		c.credit, c.debt.Window = window.NewCredit(s.window), window.Size
+	}
 	return c
 }
 
@@ -208,7 +216,22 @@ func (c *conn) get(b []byte) (n int, err error, got bool) {
 	c.held -= n
 	c.stream.held.Add(-int64(n))
 	wake(c.room)
+	if due := c.debt.Add(n); due > 0 {
+		if c.due += due; c.due == due {
+			go c.tell(due)
+		}
+	}
 	return n, nil, true
+}
+
+// tell tells the agent what was read, and what is read meanwhile. The reader does not wait for it.
+func (c *conn) tell(due int64) {
+	for due > 0 && c.stream.send(c.closed, window.Taken(c.id, due)) == nil {
+		c.mu.Lock()
+		c.due -= due
+		due = c.due
+		c.mu.Unlock()
+	}
 }
 
 // Write implements net.Conn.
@@ -218,11 +241,14 @@ func (c *conn) Write(b []byte) (int, error) {
 		if expired(c.writes.wait()) {
 			return written, os.ErrDeadlineExceeded
 		}
-		part := b[:min(len(b), wire.MostData)]
 		select {
 		case <-c.closed:
 			return written, c.writeError()
 		default:
+		}
+		part := b[:c.credit.Spend(min(len(b), wire.MostData), c.writes.wait(), c.closed)]
+		if len(part) == 0 {
+			continue // something else came first
 		}
 		err := c.stream.send(c.writes.wait(), &wirepb.Packet{Type: wirepb.PacketType_DATA, Payload: &wirepb.Packet_Data{
 			// gRPC has encoded it before Send returns, so that the caller may use its bytes again.

@@ -11,12 +11,13 @@
 // What holds here by construction: a stream belongs to the member that its certificate names, and everything about a
 // connection (its number, the dial it came from, its bytes) hangs on the stream that it runs over. There is no map in
 // which the packets of one member could find a connection of another. What an agent says of itself in metadata is used
-// for one thing only, which of two lanes it lacks.
+// for two things only: which of two lanes it lacks, and how much of a connection may be under way to it.
 //
-// Lanes. A stream carries many connections one packet after the other, without flow control for each, so a reader that
-// does not read must in the end hold up the others of its stream, or be ended. Each agent therefore holds two streams: one
-// for control, where a reader that is slow is ended at once, and one for bulk, where it has seconds. Agents are told so
-// in ANP's own way, as if there were two servers.
+// Slow readers. A stream carries many connections one packet after the other. Our agents keep to windows (proxy/window),
+// so that a reader that does not read holds up its own writer and nothing else. ANP has no flow control for each
+// connection, and with an unmodified agent such a reader must in the end hold up the others of its stream, or be ended.
+// Each agent therefore holds two streams: one for control, where a reader that stalls is ended at once, and one for bulk,
+// where it has seconds. Agents are told so in ANP's own way, as if there were two servers.
 //
 // It must not know how certificates are made or which members there are: it is told whom to admit.
 package hub

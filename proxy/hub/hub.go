@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/apiserver-network-proxy/proto/header"
 
 	"github.com/cellfed/cellfed/proxy/identity"
+	"github.com/cellfed/cellfed/proxy/window"
 )
 
 // Lane is the kind of traffic that a connection carries.
@@ -57,7 +58,7 @@ type Options struct {
 	// DialTimeout bounds a dial, from the call to the agent's answer (10s).
 	DialTimeout time.Duration
 	// ControlStall and BulkStall are how long the others of a stream may wait for a reader who does not read, or too slowly
-	// (200ms, 5s).
+	// (200ms, 5s), when the agent does not keep to a window and sends more than is held for it.
 	ControlStall, BulkStall time.Duration
 	// SendStall is how long an agent may take nothing at all while something waits to be sent (10s).
 	SendStall time.Duration
@@ -302,13 +303,16 @@ func (h *Hub) enter(wire agent.AgentService_ConnectServer, who identity.Identity
 		return nil, err
 	}
 	id := agentID(wire.Context())
+	md, _ := metadata.FromIncomingContext(wire.Context())
 	s := newStream(h, wire, who, id, c.lacking(id), notAfter)
+	s.window = window.Of(md)
 	s.sending <- struct{}{} // nobody sends before the header
 	c.streams = append(c.streams, s)
 	h.measure(who.Cluster, c)
 	h.mu.Unlock()
 	// As if each lane were a server: agents hold one stream to each server that there is.
-	err = wire.SendHeader(metadata.Pairs(header.ServerID, h.opts.Name+"/"+s.lane.String(), header.ServerCount, strconv.Itoa(int(lanes)*h.opts.Servers)))
+	err = wire.SendHeader(metadata.Pairs(header.ServerID, h.opts.Name+"/"+s.lane.String(), header.ServerCount, strconv.Itoa(int(lanes)*h.opts.Servers),
+		window.Header, strconv.Itoa(window.Size)))
 	<-s.sending
 	if err != nil {
 		h.leave(s)

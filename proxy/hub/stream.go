@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/apiserver-network-proxy/proto/agent"
 
 	"github.com/cellfed/cellfed/proxy/identity"
+	"github.com/cellfed/cellfed/proxy/window"
 )
 
 const (
@@ -41,6 +42,8 @@ type stream struct {
 	lane     Lane
 	since    time.Time
 	notAfter time.Time
+	// window is how much of each connection may be under way to the agent, 0 when it knows no windows.
+	window   int64
 	draining atomic.Bool
 
 	// sending admits one sender; sentAt is when the one that is at it began, 0 if nobody is.
@@ -277,7 +280,12 @@ func (s *stream) take(p *wirepb.Packet) error {
 	case wirepb.PacketType_DRAIN:
 		s.draining.Store(true)
 	default:
-		return s.stray()
+		id, n, told := window.Told(p)
+		c := s.conn(id)
+		if !told || c == nil {
+			return s.stray()
+		}
+		c.credit.Give(n)
 	}
 	return nil
 }

@@ -72,6 +72,8 @@ func (s clients) Proxy(stream wirepb.ProxyService_ProxyServer) error {
 		return verdict(err)
 	}
 	defer func() { _ = conn.Close() }()
+	// A client that is gone is noticed also while the member takes nothing of what it sent.
+	defer context.AfterFunc(stream.Context(), func() { _ = conn.Close() })()
 	if err := f.send(answer(ask.GetRandom(), frontID, "")); err != nil {
 		return err
 	}

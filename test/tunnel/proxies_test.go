@@ -145,7 +145,7 @@ func (s *site) reached(d *remote.Servers) time.Duration {
 
 // The plane serves no tunnels; two servers of them run on their own, and either may die.
 func TestServersOfTunnelsRunOnTheirOwn(t *testing.T) {
-	s := newSiteWith(t, "--tunnel-port=-1")
+	s := newSiteWith(t, []string{"--tunnel-port=-1"})
 	s.kubectlIn(harness.FederatedConfigMaps, "apply", "-f", "-")
 	one, two := s.proxy("one"), s.proxy("two")
 	s.eventually("join knows of both", func() bool {

@@ -36,17 +36,20 @@ type site struct {
 	member  *harness.Member
 }
 
-func newSite(t *testing.T) *site {
+func newSite(t *testing.T, options ...harness.MembersOption) *site {
+	t.Helper()
 	address := freeAddress(t)
 	_, port, _ := net.SplitHostPort(address)
-	s := newSiteWith(t, "--tunnel-port="+port)
+	s := newSiteWith(t, []string{"--tunnel-port=" + port}, options...)
 	s.tunnels = address
 	return s
 }
 
 // newSiteWith is a site whose plane has other arguments.
-func newSiteWith(t *testing.T, args ...string) *site {
-	return &site{T: t, plane: harness.RunPlane(t, harness.PlaneOptions{Args: args}), member: harness.Members(t, 1, harness.MembersNamed("hz-1")).Members[0]}
+func newSiteWith(t *testing.T, args []string, options ...harness.MembersOption) *site {
+	t.Helper()
+	options = append(options, harness.MembersNamed("hz-1"))
+	return &site{T: t, plane: harness.RunPlane(t, harness.PlaneOptions{Args: args}), member: harness.Members(t, 1, options...).Members[0]}
 }
 
 func (s *site) kubectl(args ...string) string {
@@ -329,9 +332,26 @@ func TestUnmodifiedAgentsAndClientsAreServed(t *testing.T) {
 	}
 }
 
-// through is a client of the member that dials, as an unmodified konnectivity client, through the tunnels at an address. It
-// is the plane's administrator.
+// through is a client of the member that dials through the tunnels at an address.
 func (s *site) through(tunnels, agentDir string) kubernetes.Interface {
+	s.Helper()
+	config := rest.CopyConfig(s.member.Config)
+	config.Dial = s.dialerAt(tunnels, agentDir)
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return client
+}
+
+// dialer is dialerAt for the site's own tunnels.
+func (s *site) dialer(agentDir string) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return s.dialerAt(s.tunnels, agentDir)
+}
+
+// dialerAt dials in the member as the administrator of the plane, with an unmodified konnectivity client. What join left in
+// agentDir says whom to trust.
+func (s *site) dialerAt(tunnels, agentDir string) func(ctx context.Context, network, address string) (net.Conn, error) {
 	s.Helper()
 	ca, err := os.ReadFile(filepath.Join(agentDir, "plane-ca.crt"))
 	if err != nil {
@@ -347,8 +367,7 @@ func (s *site) through(tunnels, agentDir string) kubernetes.Interface {
 	if err != nil {
 		s.Fatal(err)
 	}
-	through := rest.CopyConfig(s.member.Config)
-	through.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		life := metadata.AppendToOutgoingContext(context.Background(), server.ClusterHeader, "hz-1")
 		tunnel, err := konnectivity.CreateSingleUseGrpcTunnelWithContext(ctx, life, tunnels,
 			grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{own}, RootCAs: pool, MinVersion: tls.VersionTLS12})))
@@ -357,11 +376,6 @@ func (s *site) through(tunnels, agentDir string) kubernetes.Interface {
 		}
 		return tunnel.DialContext(ctx, network, address)
 	}
-	client, err := kubernetes.NewForConfig(through)
-	if err != nil {
-		s.Fatal(err)
-	}
-	return client
 }
 
 // lanes is how many servers an agent takes our two lanes for.
