@@ -142,6 +142,12 @@ func (l *lines) logger() logr.Logger {
 	}, funcr.Options{})
 }
 
+func (l *lines) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = nil
+}
+
 func (l *lines) with(part string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -477,16 +483,45 @@ func newRelay(t *testing.T, to string) *relay {
 
 func (r *relay) freeze() { close(r.frozen) }
 
-// settled is how many goroutines there are when nothing happens.
-func settled(t *testing.T) int {
+// taken is what a process has taken of what there is.
+type taken struct{ goroutines, descriptors, memory int }
+
+func takenNow() taken {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	files, _ := os.ReadDir("/proc/self/fd") // none where the system does not tell
+	return taken{runtime.NumGoroutine(), len(files), int(m.HeapAlloc)}
+}
+
+// settle is what is taken when nothing happens.
+func settle(t *testing.T) taken {
 	t.Helper()
-	last := -1
+	var last taken
 	eventually(t, "nothing happens", func() bool {
-		n := runtime.NumGoroutine()
-		same := n == last
-		last = n
+		now := takenNow()
+		same := now.goroutines == last.goroutines && now.descriptors == last.descriptors
+		last = now
 		time.Sleep(100 * time.Millisecond)
 		return same
 	})
 	return last
+}
+
+// isBack waits until no more is taken than before, but for what is held as a reserve.
+func (before taken) isBack(t *testing.T) {
+	t.Helper()
+	var now taken
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		now = takenNow()
+		if now.goroutines <= before.goroutines+10 && now.descriptors <= before.descriptors+5 && now.memory <= before.memory+2<<20 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Errorf("more is taken than before (%+v)", before)
+			break
+		}
+	}
+	t.Logf("goroutines %d, descriptors %d, memory %d KiB (before: %d, %d, %d)",
+		now.goroutines, now.descriptors, now.memory>>10, before.goroutines, before.descriptors, before.memory>>10)
 }

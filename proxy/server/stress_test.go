@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -66,11 +65,12 @@ func TestFlappingLeavesNothingBehind(t *testing.T) {
 	for range 20 {
 		cycle()
 	}
-	before := settled(t)
+	before := settle(t)
 	for range cycles {
 		cycle()
 	}
-	eventually(t, "goroutines are as many as before", func() bool { return runtime.NumGoroutine() <= before+10 })
+	d.log.forget()
+	before.isBack(t)
 	if n := d.value(t, "cellfed_tunnel_streams"); n != 0 {
 		t.Errorf("%v streams are counted", n)
 	}
@@ -117,7 +117,7 @@ func TestDialsOfWhichAThirdFailLeakNothing(t *testing.T) {
 	}
 	closed := l.Addr().String()
 	_ = l.Close()
-	before := settled(t)
+	before := settle(t)
 	total := of(100000, 2000)
 	var group sync.WaitGroup
 	for w := range 16 {
@@ -148,5 +148,5 @@ func TestDialsOfWhichAThirdFailLeakNothing(t *testing.T) {
 		})
 	}
 	group.Wait()
-	eventually(t, "goroutines are as many as before", func() bool { return runtime.NumGoroutine() <= before+10 })
+	before.isBack(t)
 }
