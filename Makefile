@@ -78,8 +78,8 @@ build: ## Build bin/cellfed, bin/kubectl-cellfed, bin/cellfed-playground and bin
 	@$(GOBUILD) -o $(BIN) $(COMMANDS) -- -ldflags '$(LDFLAGS)'
 
 .PHONY: tools
-tools: ## Build what tests and the demo use: kubectl, etcd, a KMS plugin
-	@$(GOBUILD) -o $(TOOLS) k8s.io/kubernetes/cmd/kubectl ./test/tools/etcd ./test/tools/kmsplugin -- -ldflags '$(LDFLAGS)'
+tools: ## Build what tests and the demo use: kubectl, etcd, a KMS plugin, an agent of others
+	@$(GOBUILD) -o $(TOOLS) k8s.io/kubernetes/cmd/kubectl sigs.k8s.io/apiserver-network-proxy/cmd/agent ./test/tools/etcd ./test/tools/kmsplugin -- -ldflags '$(LDFLAGS)'
 
 .PHONY: databases
 databases: ## Install MariaDB from Debian's packages and build etcd, for tests of storage

@@ -21,8 +21,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	konnectivity "sigs.k8s.io/apiserver-network-proxy/konnectivity-client/pkg/client"
-	stock "sigs.k8s.io/apiserver-network-proxy/pkg/agent"
 
+	"github.com/cellfed/cellfed/pkg/playground"
 	"github.com/cellfed/cellfed/proxy/server"
 	"github.com/cellfed/cellfed/test/harness"
 	"github.com/cellfed/cellfed/test/harness/process"
@@ -36,7 +36,8 @@ type site struct {
 	member  *harness.Member
 }
 
-func newSite(t *testing.T) *site {
+func newSite(t *testing.T, firewall playground.Firewall) *site {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +45,32 @@ func newSite(t *testing.T) *site {
 	address := l.Addr().String()
 	_, port, _ := net.SplitHostPort(address)
 	_ = l.Close()
-	return &site{T: t, tunnels: address, plane: harness.RunPlane(t, harness.PlaneOptions{Args: []string{"--tunnel-port=" + port}}), member: harness.Members(t, 1, harness.MembersNamed("hz-1")).Members[0]}
+	s := &site{T: t, tunnels: address, plane: harness.RunPlane(t, harness.PlaneOptions{Args: []string{"--tunnel-port=" + port}})}
+	options := []harness.MembersOption{harness.MembersNamed("hz-1")}
+	if firewall != "" {
+		options = append(options, harness.MembersFirewalled(firewall, []string{"hz-1"}, address, strings.TrimPrefix(s.plane.RestConfig().Host, "https://")))
+	}
+	s.member = harness.Members(t, 1, options...).Members[0]
+	if firewall != "" {
+		s.closed()
+	}
+	return s
+}
+
+// closed tells what the member is behind, and checks that from outside nobody reaches what from inside can be reached.
+func (s *site) closed() {
+	s.Helper()
+	if s.member.Firewall == playground.NetworkNamespace {
+		s.Log("the member is in a network namespace that can only dial out")
+	} else {
+		s.Logf("the member is behind a %s", s.member.Firewall)
+	}
+	if out, err := s.member.Kubectl(s.Context(), s.member.Kubeconfig, "", "get", "--raw", "/version"); err != nil {
+		s.Fatalf("from inside, the member cannot be reached: %v\n%s", err, out)
+	}
+	if out, err := harness.Kubectl(s.Context(), s.member.Kubeconfig, "", "get", "--raw", "/version"); err == nil {
+		s.Fatalf("from outside, the member can be reached: %s", out)
+	}
 }
 
 func (s *site) kubectl(args ...string) string {
@@ -57,10 +83,14 @@ func (s *site) kubectl(args ...string) string {
 }
 
 // join joins the member through a tunnel, and returns where its agent's files are and the agent's command line.
-func (s *site) join(args ...string) (dir string, command []string) {
+func (s *site) join() (dir string, command []string) {
 	s.Helper()
 	dir = s.TempDir()
-	out := s.kubectl(append([]string{"cellfed", "join", "hz-1", "--tunnel", "--member-kubeconfig=" + s.member.Kubeconfig, "--member-endpoint=" + s.member.Config.Host, "--agent-dir=" + dir}, args...)...)
+	out, err := s.member.Kubectl(s.Context(), s.plane.Kubeconfig, "", "cellfed", "join", "hz-1", "--tunnel", "--member-kubeconfig="+s.member.Kubeconfig,
+		"--member-endpoint="+s.member.Config.Host, "--agent-dir="+dir)
+	if err != nil {
+		s.Fatal(err)
+	}
 	_, line, found := strings.Cut(out, "\ncellfed-agent ")
 	if !found {
 		s.Fatalf("join printed no command:\n%s", out)
@@ -68,10 +98,20 @@ func (s *site) join(args ...string) (dir string, command []string) {
 	return dir, append(strings.Fields(line), "--metrics-address=")
 }
 
-// agent runs our agent, and returns what ends it by force.
+// agent runs our agent where the member is, and returns what ends it by force.
 func (s *site) agent(command []string) (kill func()) {
 	s.Helper()
-	binary, err := harness.Binary("cellfed-agent")
+	return s.inMember("cellfed-agent", command...)
+}
+
+// inMember runs a binary where the member is, and returns what ends it by force.
+func (s *site) inMember(name string, args ...string) (kill func()) {
+	s.Helper()
+	binary, err := harness.Binary(name)
+	if err != nil {
+		s.Fatal(err)
+	}
+	command, err := s.member.Inside(append([]string{binary}, args...)...)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -79,7 +119,7 @@ func (s *site) agent(command []string) (kill func()) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	cmd := exec.Command(binary, command...)
+	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := process.StartBound(cmd); err != nil {
 		s.Fatal(err)
@@ -130,6 +170,13 @@ func (s *site) becomes(ready, agents string) {
 	})
 }
 
+func (s *site) federateConfigMaps() {
+	s.Helper()
+	if _, err := harness.Kubectl(s.Context(), s.plane.Kubeconfig, harness.FederatedConfigMaps, "apply", "-f", "-"); err != nil {
+		s.Fatal(err)
+	}
+}
+
 // apply has a ConfigMap with a value carried to the member, and waits until it is there.
 func (s *site) apply(value string) {
 	s.Helper()
@@ -154,18 +201,40 @@ spec:
 
 func (s *site) holds(value string) {
 	s.Helper()
-	member := kubernetes.NewForConfigOrDie(s.member.Config)
 	s.eventually("the member has "+value, func() bool {
-		c, err := member.CoreV1().ConfigMaps("shop").Get(s.Context(), "settings", metav1.GetOptions{})
-		return err == nil && c.Data["value"] == value
+		out, err := s.member.Kubectl(s.Context(), s.member.Kubeconfig, "", "get", "configmap", "settings", "-n", "shop", "-o", "jsonpath={.data.value}")
+		return err == nil && out == value
 	})
 }
 
-func TestAMemberLivesBehindItsTunnel(t *testing.T) {
-	s := newSite(t)
-	if _, err := harness.Kubectl(t.Context(), s.plane.Kubeconfig, harness.FederatedConfigMaps, "apply", "-f", "-"); err != nil {
-		t.Fatal(err)
+func TestAMemberThatCanOnlyDialOutIsServed(t *testing.T) {
+	// The second is what the first falls back to where the system makes no namespaces.
+	for _, firewall := range []playground.Firewall{playground.BestFirewall, playground.Doorkeeper} {
+		t.Run(string(firewall), func(t *testing.T) {
+			s := newSite(t, firewall)
+			if out, err := harness.Kubectl(t.Context(), s.plane.Kubeconfig, "", "cellfed", "join", "hz-1", "--member-kubeconfig="+s.member.Kubeconfig); err == nil {
+				t.Errorf("it joined without a tunnel:\n%s", out)
+			}
+			s.federateConfigMaps()
+			_, command := s.join()
+			kill := s.agent(command)
+			s.becomes("True", "1")
+			s.apply("one")
+
+			t.Log("Without its agent there is no other way")
+			kill()
+			s.becomes("False", "0")
+			s.agent(command)
+			s.becomes("True", "1")
+			s.apply("two")
+			s.closed()
+		})
 	}
+}
+
+func TestAMemberLivesBehindItsTunnel(t *testing.T) {
+	s := newSite(t, "")
+	s.federateConfigMaps()
 	_, command := s.join()
 	s.becomes("False", "0")
 	if _, _, why := s.state(); !strings.Contains(why, "no agent of member hz-1 is connected") {
@@ -231,7 +300,7 @@ func TestAMemberLivesBehindItsTunnel(t *testing.T) {
 // Who joins cannot reach the member: what join prints is applied there by somebody else, and the agent hands over what the
 // plane comes with. There are no pods here, so the agent's process gets the files that its pod would have.
 func TestAMemberIsJoinedByWhoCannotReachIt(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, "")
 	out := s.kubectl("cellfed", "join", "hz-1", "--tunnel", "--member-endpoint="+s.member.Config.Host, "-o", "json")
 	_, printed, _ := strings.Cut(out, "\n{")
 	if _, err := harness.Kubectl(t.Context(), s.member.Kubeconfig, "{"+printed, "apply", "-f", "-"); err != nil {
@@ -277,44 +346,38 @@ func TestAMemberIsJoinedByWhoCannotReachIt(t *testing.T) {
 	}
 	s.agent(command)
 	s.becomes("True", "1")
-	if _, err := harness.Kubectl(t.Context(), s.plane.Kubeconfig, harness.FederatedConfigMaps, "apply", "-f", "-"); err != nil {
-		t.Fatal(err)
-	}
+	s.federateConfigMaps()
 	s.apply("one")
 }
 
-// An unmodified agent of apiserver-network-proxy, with a certificate that ours was given, serves the member; and an
-// unmodified konnectivity client, with the administrator's, speaks to the member's API server through the plane.
+// An unmodified agent of apiserver-network-proxy, as its module builds it, serves the member with the certificate that ours was
+// given; and an unmodified konnectivity client, with the administrator's, speaks to the member's API server through the plane.
 func TestUnmodifiedAgentsAndClientsAreServed(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, playground.BestFirewall)
+	s.federateConfigMaps()
 	dir, command := s.join()
 	kill := s.agent(command)
 	s.becomes("True", "1")
 	kill()
 	s.becomes("False", "0")
 
-	pem, err := os.ReadFile(findCertificate(t, dir))
+	certificate := findCertificate(t, dir)
+	host, port, err := net.SplitHostPort(s.tunnels)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, err := tls.X509KeyPair(pem, pem)
-	if err != nil {
-		t.Fatal(err)
+	upstream := []string{"--proxy-server-host=" + host, "--proxy-server-port=" + port, "--ca-cert=" + filepath.Join(dir, "plane-ca.crt"),
+		"--agent-cert=" + certificate, "--agent-key=" + certificate, "--agent-id=upstream", "--sync-interval=100ms", "--sync-interval-cap=1s", "--probe-interval=100ms"}
+	for _, what := range []string{"health", "admin"} {
+		free, err := process.FreePort("127.0.0.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		upstream = append(upstream, fmt.Sprintf("--%s-server-port=%d", what, free))
 	}
-	ca, err := os.ReadFile(filepath.Join(dir, "plane-ca.crt"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(ca)
-	end := make(chan struct{})
-	defer close(end)
-	agents := (&stock.ClientSetConfig{Address: s.tunnels, AgentID: "stock", SyncInterval: 100 * time.Millisecond, SyncIntervalCap: time.Second, ProbeInterval: 100 * time.Millisecond, XfrChannelSize: 150,
-		DialOptions: []grpc.DialOption{grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: pool, MinVersion: tls.VersionTLS12}))},
-	}).NewAgentClientSet(make(chan struct{}), end)
-	agents.SetServerCounter(lanes{})
-	agents.Serve()
+	kill = s.inMember("tools/agent", append(upstream, "--health-server-host=127.0.0.1")...)
 	s.becomes("True", "1")
+	s.apply("one")
 
 	// The administrator of the plane is the client.
 	admin := s.plane.RestConfig()
@@ -325,6 +388,8 @@ func TestUnmodifiedAgentsAndClientsAreServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(admin.CAData)
 	through := rest.CopyConfig(s.member.Config)
 	through.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		life := metadata.AppendToOutgoingContext(context.Background(), server.ClusterHeader, "hz-1")
@@ -358,6 +423,8 @@ func TestUnmodifiedAgentsAndClientsAreServed(t *testing.T) {
 				if c.Data["value"] != big.Data["value"] {
 					t.Error("it came back differently")
 				}
+				kill()
+				s.becomes("False", "0")
 				return
 			}
 		case <-time.After(time.Minute):
@@ -365,11 +432,6 @@ func TestUnmodifiedAgentsAndClientsAreServed(t *testing.T) {
 		}
 	}
 }
-
-// lanes is how many servers an agent takes our two lanes for.
-type lanes struct{}
-
-func (lanes) Count() int { return 2 }
 
 // findCertificate finds the file with the agent's key and certificate.
 func findCertificate(t *testing.T, dir string) string {
