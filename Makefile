@@ -67,7 +67,7 @@ help: ## Tell what can be made (the default)
 		/^[a-z0-9-]+:.*## / {sub(":.*", "", $$1); printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: build tools ## Gray-release an application over three real members, cell by cell
+demo: build tools ## Gray-release an application over three real members, cell by cell; one of them can only dial out
 	@$(GOBUILD) -o $(TOOLS) ./test/demo -- -ldflags '$(LDFLAGS)'
 	@$(DEMO)
 
