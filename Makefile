@@ -71,7 +71,7 @@ help: ## Tell what can be made (the default)
 		/^[a-z0-9-]+:.*## / {sub(":.*", "", $$1); printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: build tools ## Gray-release an application over three real members, cell by cell
+demo: build tools ## Gray-release an application over three real members, cell by cell; one of them can only dial out
 	@$(GOBUILD) -o $(TOOLS) ./test/demo -- -ldflags '$(LDFLAGS)'
 	@$(DEMO)
 
@@ -83,8 +83,8 @@ build: ## Build bin/cellfed, bin/kubectl-cellfed, bin/cellfed-playground, bin/ce
 	@$(GOBUILD) -o $(BIN) $(SMALL_COMMANDS) -- $(SMALL) -ldflags '$(LDFLAGS)'
 
 .PHONY: tools
-tools: ## Build what tests and the demo use: kubectl, etcd, a KMS plugin
-	@$(GOBUILD) -o $(TOOLS) k8s.io/kubernetes/cmd/kubectl ./test/tools/etcd ./test/tools/kmsplugin -- -ldflags '$(LDFLAGS)'
+tools: ## Build what tests and the demo use: kubectl, etcd, a KMS plugin, an agent of others
+	@$(GOBUILD) -o $(TOOLS) k8s.io/kubernetes/cmd/kubectl sigs.k8s.io/apiserver-network-proxy/cmd/agent ./test/tools/etcd ./test/tools/kmsplugin -- -ldflags '$(LDFLAGS)'
 
 .PHONY: databases
 databases: ## Install MariaDB from Debian's packages and build etcd, for tests of storage

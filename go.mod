@@ -256,4 +256,7 @@ replace (
 	k8s.io/streaming => k8s.io/streaming v0.36.3
 )
 
-tool k8s.io/kubernetes/cmd/kubectl
+tool (
+	k8s.io/kubernetes/cmd/kubectl
+	sigs.k8s.io/apiserver-network-proxy/cmd/agent
+)

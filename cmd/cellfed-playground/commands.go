@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,7 +27,7 @@ func newCommand() *cobra.Command {
 		DisableSuggestions: true,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(upCommand(), downCommand(), statusCommand(), memberCommand())
+	root.AddCommand(upCommand(), downCommand(), statusCommand(), execCommand(), memberCommand())
 	for action, text := range map[playground.Action]string{
 		playground.ActionStart:  "Starts a stopped member: same data, same port; returns when it is ready",
 		playground.ActionStop:   "Stops a member as if its machine was gone; its data stays",
@@ -59,6 +61,9 @@ members come back with their data and ports, also after a crash. Remove the dire
 	cmd.Flags().StringSliceVar(&cfg.Names, "names", nil, "the members' names; their number decides unless --members is given too")
 	cmd.Flags().IntVar(&cfg.Nodes, "nodes", 0, "simulated nodes per member; 0 also means no scheduler: pods are created and stay pending")
 	cmd.Flags().BoolVar(&cfg.Audit, "audit", false, "log every request that reaches a member in DIR/<name>/audit.log")
+	cmd.Flags().StringSliceVar(&cfg.Firewalled, "firewalled", nil, "members that nobody outside can connect to; run what belongs inside by exec")
+	cmd.Flags().StringVar((*string)(&cfg.Firewall), "firewall", string(playground.BestFirewall), "what they stand behind: namespace (a network of their own, needs root), doorkeeper (who looks which process comes), or auto")
+	cmd.Flags().StringSliceVar(&cfg.WaysOut, "way-out", nil, "an address on loopback that firewalled members can connect to, host:port")
 	cmd.Flags().DurationVar(&cfg.StartTimeout, "start-timeout", 3*time.Minute, "how long a member may take to become ready")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := checkOutput(*output); err != nil {
@@ -114,6 +119,33 @@ func actionCommand(action playground.Action, text string) *cobra.Command {
 			return err
 		}
 		return client.Do(cmd.Context(), action, args[0])
+	}
+	return cmd
+}
+
+func execCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "exec NAME -- COMMAND [ARGUMENT...]",
+		Short: "Runs a command behind a member's firewall, where its API server can be reached",
+		Args:  cobra.MinimumNArgs(2),
+	}
+	dir := dirFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		path, err := exec.LookPath(args[1])
+		if err != nil {
+			return fmt.Errorf("finding the command: %w", err)
+		}
+		client, err := playground.NewClient(*dir)
+		if err != nil {
+			return err
+		}
+		if err := client.Enter(cmd.Context(), args[0]); err != nil {
+			return err
+		}
+		if err := syscall.Exec(path, args[1:], os.Environ()); err != nil {
+			return fmt.Errorf("running %s: %w", path, err)
+		}
+		return nil
 	}
 	return cmd
 }

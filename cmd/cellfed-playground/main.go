@@ -6,8 +6,13 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 )
+
+// The command that exec runs takes the place of this process, and with it of the thread that entered a member's network. It
+// has to be the first thread: only that one is killed by the kernel when its parent dies.
+func init() { runtime.LockOSThread() }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)

@@ -19,6 +19,7 @@ func memberCommand() *cobra.Command {
 	cmd.Flags().StringVar(&cfg.Name, "name", "", "the member's name")
 	cmd.Flags().StringVar(&cfg.Dir, "dir", "", "the member's directory")
 	cmd.Flags().IntVar(&cfg.Port, "port", 0, "where it serves")
+	cmd.Flags().IntVar(&cfg.Private, "private-port", 0, "where it serves when a doorkeeper stands at --port")
 	cmd.Flags().IntVar(&cfg.Nodes, "nodes", 0, "how many nodes it has")
 	cmd.Flags().BoolVar(&cfg.Audit, "audit", false, "whether it logs requests")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

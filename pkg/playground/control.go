@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -69,6 +70,19 @@ func (s *Supervisor) serveControl() (closeControl func() error, err error) {
 		if err := s.do(r.Context(), Action(r.PathValue("action")), r.PathValue("name")); err != nil {
 			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 		}
+	})
+	mux.HandleFunc("POST /members/{name}/enter/{pid}", func(w http.ResponseWriter, r *http.Request) {
+		pid, err := strconv.Atoi(r.PathValue("pid"))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+			return
+		}
+		network, err := s.admit(r.PathValue("name"), pid)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+			return
+		}
+		_, _ = io.WriteString(w, network) // A caller that has gone needs no answer.
 	})
 	server := &http.Server{Handler: onlyWith(file.Token, mux), ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = server.Serve(listener) }() // Ends with Close below.
@@ -134,6 +148,16 @@ func (c *Client) Status(ctx context.Context) (*Status, error) {
 		return nil, fmt.Errorf("reading status: %w", err)
 	}
 	return status, nil
+}
+
+// Enter brings this process inside the firewall of a member: what it becomes by exec runs there. The caller's goroutine has
+// to be locked to its thread, and is not to be unlocked any more.
+func (c *Client) Enter(ctx context.Context, name string) error {
+	network, err := c.call(ctx, http.MethodPost, "/members/"+name+"/enter/"+strconv.Itoa(os.Getpid()))
+	if err != nil || len(network) == 0 {
+		return err
+	}
+	return enterNetwork(string(network))
 }
 
 // Down ends the playground and returns when it is gone.

@@ -129,3 +129,16 @@ func TestProgressInAPipeIsPlainLines(t *testing.T) {
 		t.Errorf("it printed %q, want %q", out.String(), want)
 	}
 }
+
+func TestNobodyEntersAMemberWithoutAFirewall(t *testing.T) {
+	_, dir := served(t)
+	client, err := NewClient(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"hz-1": "behind no firewall: run the command as it is", "sh-1": `no member is named "sh-1"`} {
+		if err := client.Enter(t.Context(), name); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("entering %s: %v; want %q in it", name, err, want)
+		}
+	}
+}

@@ -14,6 +14,12 @@
 // directory left behind by kill -9 can be brought up again: each member finds its data, its certificates and its
 // port, so that kubeconfigs handed out before stay valid. To start afresh remove the directory.
 //
+// A member behind a firewall is in a network namespace with nothing but loopback. One thread of the supervisor makes it, starts
+// the member's processes in it, and opens there the ports that lead out; what others run inside enters by itself (Enter). There
+// is no veth, no route and no filter to set up or to forget, and the namespace, without a name, goes with its last
+// process. Where none can be made a doorkeeper stands at the member's port and tells processes apart by their sockets. It
+// keeps honest programs out, not attackers: the member listens at a second port behind it.
+//
 //	DIR/playground.lock, playground.json   the lock; where the running playground listens, and the secret
 //	DIR/<name>/kubeconfig                  administrator of the member
 //	DIR/<name>/log, audit.log              what its process prints; who asked what of it, if asked for

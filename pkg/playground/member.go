@@ -21,6 +21,8 @@ type member struct {
 	executable string
 	spawner    *spawner
 	reporter   *reporter
+	// firewall stands before it; nil = none does.
+	firewall *firewall
 
 	// operation is held by start, stop, pause and resume, which exclude each other.
 	operation sync.Mutex
@@ -51,6 +53,9 @@ func (m *member) start(ctx context.Context) error {
 	if err != nil {
 		m.set(Failed, err.Error())
 		return err
+	}
+	if m.firewall != nil {
+		m.firewall.admit(p.cmd.Process.Pid)
 	}
 	m.mu.Lock()
 	m.state, m.process, m.message = Starting, p, ""
@@ -202,6 +207,9 @@ func (m *member) status() MemberStatus {
 		Kubeconfig:   m.layout.Kubeconfig(m.args.Name),
 		ReadySeconds: m.ready.Round(time.Millisecond).Seconds(),
 		Message:      m.message,
+	}
+	if m.firewall != nil {
+		s.Firewall = m.firewall.kind
 	}
 	if m.args.Audit {
 		s.AuditLog = m.layout.AuditLog(m.args.Name)

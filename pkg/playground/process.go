@@ -31,6 +31,8 @@ type MemberArgs struct {
 	Port  int
 	Nodes int
 	Audit bool
+	// Private is where it listens when something that listens at Port stands before it; 0 = at Port.
+	Private int
 }
 
 // MemberCommand is the subcommand, not meant for people, under which the binary becomes one member.
@@ -44,6 +46,7 @@ func (a MemberArgs) strings() []string {
 		"--port=" + strconv.Itoa(a.Port),
 		"--nodes=" + strconv.Itoa(a.Nodes),
 		"--audit=" + strconv.FormatBool(a.Audit),
+		"--private-port=" + strconv.Itoa(a.Private),
 	}
 }
 
@@ -65,32 +68,43 @@ type process struct {
 // spawner starts processes from one thread that lives as long as it: Linux sends the parent-death signal when
 // the *thread* that forked ends, and Go ends threads when it likes.
 type spawner struct {
-	requests chan spawnRequest
+	calls chan func()
 }
 
-type spawnRequest struct {
-	cmd  *exec.Cmd
-	done chan<- error
-}
-
-func newSpawner() *spawner {
-	s := &spawner{requests: make(chan spawnRequest)}
+// newSpawner starts the thread, and lets it prepare itself: what it changes in itself, its processes inherit.
+func newSpawner(prepare func() error) (*spawner, error) {
+	s := &spawner{calls: make(chan func())}
+	prepared := make(chan error)
 	go func() {
+		// It is never unlocked: a thread that prepared itself is good for nothing else, and ends with its goroutine.
 		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		for request := range s.requests {
-			request.done <- request.cmd.Start()
+		err := prepare()
+		prepared <- err
+		if err != nil {
+			return
+		}
+		for call := range s.calls {
+			call()
 		}
 	}()
-	return s
+	if err := <-prepared; err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
-func (s *spawner) close() { close(s.requests) }
+func (s *spawner) close() { close(s.calls) }
 
-func (s *spawner) start(cmd *exec.Cmd) error {
-	done := make(chan error)
-	s.requests <- spawnRequest{cmd: cmd, done: done}
-	return <-done
+// do calls f on the thread.
+func (s *spawner) do(f func()) {
+	done := make(chan struct{})
+	s.calls <- func() { f(); close(done) }
+	<-done
+}
+
+func (s *spawner) start(cmd *exec.Cmd) (err error) {
+	s.do(func() { err = cmd.Start() })
+	return err
 }
 
 // spawn starts a member's process, its output appended to the file log.

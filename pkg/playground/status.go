@@ -34,6 +34,8 @@ type MemberStatus struct {
 	State      State  `json:"state"`
 	Server     string `json:"server"`
 	Kubeconfig string `json:"kubeconfig"`
+	// Firewall is what the member stands behind; empty when whoever is on the machine can reach it.
+	Firewall Firewall `json:"firewall,omitempty"`
 	// AuditLog is empty unless requests are logged.
 	AuditLog string `json:"auditLog,omitempty"`
 	PID      int    `json:"pid,omitempty"`

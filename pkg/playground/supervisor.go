@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -23,6 +24,12 @@ type Config struct {
 	Nodes int
 	// Audit asks every member to log the requests that reach it.
 	Audit bool
+	// Firewalled are the names of the members that nobody outside can connect to.
+	Firewalled []string
+	// Firewall is what these stand behind; empty = BestFirewall.
+	Firewall Firewall
+	// WaysOut are addresses on the machine's loopback that they can connect to, at the same address inside.
+	WaysOut []string
 	// StartTimeout bounds the start of a member.
 	StartTimeout time.Duration
 	// Executable is the binary that becomes a member under MemberCommand.
@@ -54,6 +61,9 @@ func Up(ctx context.Context, cfg Config) (err error) {
 	if err := checkNames(cfg.Names); err != nil {
 		return err
 	}
+	if err := checkFirewall(cfg); err != nil {
+		return err
+	}
 	if cfg.Nodes < 0 {
 		return fmt.Errorf("%d nodes: a member cannot have less than none", cfg.Nodes)
 	}
@@ -68,8 +78,12 @@ func Up(ctx context.Context, cfg Config) (err error) {
 
 	s := &Supervisor{layout: layout, timeout: cfg.StartTimeout, reporter: newReporter(cfg.Progress), down: make(chan struct{})}
 	defer s.reporter.close()
-	spawner := newSpawner()
+	spawner, err := newSpawner(func() error { return nil })
+	if err != nil {
+		return err
+	}
 	defer spawner.close()
+	defer s.closeFirewalls()
 	if err := s.addMembers(cfg, spawner); err != nil {
 		return err
 	}
@@ -91,16 +105,50 @@ func (s *Supervisor) addMembers(cfg Config, spawner *spawner) error {
 		if err != nil {
 			return err
 		}
-		s.members = append(s.members, &member{
+		m := &member{
 			args:       MemberArgs{Name: name, Dir: s.layout.Member(name), Port: port, Nodes: cfg.Nodes, Audit: cfg.Audit},
 			layout:     s.layout,
 			executable: cfg.Executable,
 			spawner:    spawner,
 			reporter:   s.reporter,
 			state:      Stopped,
-		})
+		}
+		s.members = append(s.members, m)
+		if slices.Contains(cfg.Firewalled, name) {
+			if err := s.putBehindFirewall(m, cfg); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
+}
+
+func (s *Supervisor) putBehindFirewall(m *member, cfg Config) error {
+	f, why, err := newFirewall(cfg, m.args.Port)
+	if err != nil {
+		return fmt.Errorf("putting %s behind a firewall: %w", m.args.Name, err)
+	}
+	m.firewall, m.args.Private = f, f.private
+	if f.spawner != nil {
+		m.spawner = f.spawner
+	}
+	switch {
+	case why != nil:
+		s.reporter.line("member %s is behind a doorkeeper: %v", m.args.Name, why)
+	case f.kind == Doorkeeper:
+		s.reporter.line("member %s is behind a doorkeeper", m.args.Name)
+	default:
+		s.reporter.line("member %s is in a network namespace of its own", m.args.Name)
+	}
+	return nil
+}
+
+func (s *Supervisor) closeFirewalls() {
+	for _, m := range s.members {
+		if m.firewall != nil {
+			m.firewall.close()
+		}
+	}
 }
 
 // run starts all members and waits for the end.
@@ -182,6 +230,20 @@ func (s *Supervisor) do(ctx context.Context, action Action, name string) error {
 		}
 	}
 	return fmt.Errorf("no member is named %q", name)
+}
+
+// admit lets a process in to a member behind a firewall, and says which network it has to enter itself, if any.
+func (s *Supervisor) admit(name string, pid int) (network string, err error) {
+	for _, m := range s.members {
+		switch {
+		case m.args.Name != name:
+		case m.firewall == nil:
+			return "", fmt.Errorf("member %s is behind no firewall: run the command as it is", name)
+		default:
+			return m.firewall.admit(pid), nil
+		}
+	}
+	return "", fmt.Errorf("no member is named %q", name)
 }
 
 // takeLock makes this process the only one on the directory. The system gives the lock back when the process

@@ -43,7 +43,7 @@ func (b *bench) joinTunnelled(ctx context.Context, m *harness.Member) error {
 	if err != nil {
 		return err
 	}
-	agent, err := harness.StartAgent(command, filepath.Join(b.agents.dir, m.Name+".log"))
+	agent, err := m.Run("cellfed-agent", filepath.Join(b.agents.dir, m.Name+".log"), command...)
 	if err != nil {
 		return err
 	}

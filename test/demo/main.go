@@ -1,5 +1,5 @@
-// Command demo walks through the life of an application in cells, on a real plane and three real members, and checks
-// each step against what it should show. It tells everything with the commands that a user would type.
+// Command demo walks through the life of an application in cells, on a real plane and three real members, one of which
+// can only dial out, and checks each step against what it should show. It tells everything with the commands that a user would type.
 //
 // On a terminal it stays up at the end until Ctrl-C; otherwise it ends by itself, with 0 only if every step was right.
 package main
@@ -43,6 +43,10 @@ func run(ctx context.Context, s *screen) (err error) {
 	s.say("Everything is still up. In another terminal:")
 	s.plain("  export KUBECONFIG=%s", st.plane.Kubeconfig)
 	for _, m := range st.members.Members {
+		if m.Firewall != "" {
+			s.plain("  cellfed-playground exec --dir=%s %s -- kubectl --kubeconfig=%s get pods -A", st.members.Dir, m.Name, m.Kubeconfig)
+			continue
+		}
 		s.plain("  export KUBECONFIG=%s   # member %s", m.Kubeconfig, m.Name)
 	}
 	s.plain("\nCtrl-C takes it down.")

@@ -7,7 +7,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
+	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -16,7 +20,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 
+	"github.com/cellfed/cellfed/pkg/playground"
 	"github.com/cellfed/cellfed/test/harness"
+	"github.com/cellfed/cellfed/test/harness/process"
 )
 
 var (
@@ -32,6 +38,8 @@ type stage struct {
 	*screen
 	plane   *harness.Plane
 	members *harness.MemberSet
+	// agent holds the tunnel of the member behind the firewall.
+	agent *process.Process
 	// seen is cell × step → revision, for the table at the end.
 	steps []string
 	seen  map[string][]string
@@ -39,20 +47,33 @@ type stage struct {
 
 func (st *stage) open(ctx context.Context) error {
 	st.seen = map[string][]string{}
+	tunnels, err := process.FreePort("127.0.0.1")
+	if err != nil {
+		return err
+	}
 	if err := st.progress("starting the plane: one process, on SQLite", func() (err error) {
-		st.plane, err = harness.StartPlane(ctx, harness.PlaneOptions{})
+		st.plane, err = harness.StartPlane(ctx, harness.PlaneOptions{Args: []string{fmt.Sprintf("--tunnel-port=%d", tunnels)}})
 		return err
 	}); err != nil {
 		return err
 	}
+	options := []harness.MembersOption{harness.MembersNamed("hz-1", "sh-1", "sz-1"), harness.MembersWithNodes(1)}
+	if runtime.GOOS == "linux" { // The playground knows no firewall elsewhere.
+		options = append(options, harness.MembersFirewalled(playground.BestFirewall, []string{firewalled},
+			strings.TrimPrefix(st.plane.RestConfig().Host, "https://"), fmt.Sprintf("127.0.0.1:%d", tunnels)))
+	}
 	return st.progress("starting three real members: hz-1, sh-1, sz-1", func() (err error) {
-		st.members, err = harness.StartMembers(ctx, 3, harness.MembersNamed("hz-1", "sh-1", "sz-1"), harness.MembersWithNodes(1))
+		st.members, err = harness.StartMembers(ctx, 3, options...)
 		return err
 	})
 }
 
 func (st *stage) close() error {
 	var errs []error
+	if st.agent != nil {
+		// Told to end it would wait for the connections of a plane that ends next.
+		errs = append(errs, st.agent.End(syscall.SIGKILL, 15*time.Second))
+	}
 	if st.plane != nil {
 		errs = append(errs, st.plane.Close())
 	}
@@ -64,6 +85,21 @@ func (st *stage) close() error {
 
 // run runs a command as a user would, shows it with what it printed, and fails if it did.
 func (st *stage) run(ctx context.Context, stdin, kubeconfig string, args ...string) error {
+	_, err := st.output(ctx, stdin, kubeconfig, args...)
+	return err
+}
+
+// inMember runs a command where the member can be reached.
+func (st *stage) inMember(ctx context.Context, m *harness.Member, kubeconfig string, args ...string) (string, error) {
+	args, err := m.Inside(args...)
+	if err != nil {
+		return "", err
+	}
+	return st.output(ctx, "", kubeconfig, args...)
+}
+
+// shown is a command line as a user would type it.
+func (st *stage) shown(kubeconfig string, args []string) string {
 	shown := strings.Join(args, " ")
 	if kubeconfig != st.plane.Kubeconfig {
 		for _, m := range st.members.Members {
@@ -72,9 +108,16 @@ func (st *stage) run(ctx context.Context, stdin, kubeconfig string, args ...stri
 			}
 		}
 	}
-	for _, m := range st.members.Members {
-		shown = strings.ReplaceAll(shown, m.Kubeconfig, m.Name+"/kubeconfig")
-	}
+	shown = strings.Replace(shown, args[0], path.Base(args[0]), 1)
+	return st.short(strings.Replace(shown, " --dir="+st.members.Dir+" ", " ", 1))
+}
+
+// short leaves out of a text where this run of the demo keeps its files.
+func (st *stage) short(text string) string { return strings.ReplaceAll(text, st.members.Dir+"/", "") }
+
+// output is run, and returns what was printed.
+func (st *stage) output(ctx context.Context, stdin, kubeconfig string, args ...string) (string, error) {
+	shown := st.shown(kubeconfig, args)
 	if stdin != "" {
 		shown += " <<EOF\n" + indent(stdin) + "EOF"
 	}
@@ -85,11 +128,28 @@ func (st *stage) run(ctx context.Context, stdin, kubeconfig string, args ...stri
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
-	st.output(out.String())
+	st.screen.output(st.short(out.String()))
 	if err != nil {
-		return fmt.Errorf("%s: %w", strings.Join(args, " "), err)
+		return "", fmt.Errorf("%s: %w", strings.Join(args, " "), err)
 	}
-	return nil
+	return out.String(), nil
+}
+
+// startAgent runs an agent inside the member with the command line that join printed.
+func (st *stage) startAgent(m *harness.Member, line string) error {
+	words := strings.Fields(line)
+	binary, err := harness.Binary(words[0])
+	if err != nil {
+		return err
+	}
+	words[0] = binary
+	command, err := m.Inside(append(words, "--metrics-address=")...)
+	if err != nil {
+		return err
+	}
+	st.command(st.short(strings.ReplaceAll(st.shown(st.plane.Kubeconfig, command), binary, path.Base(binary))) + " &")
+	st.agent, err = process.Start("the agent of "+m.Name, filepath.Join(st.members.Dir, m.Name, "agent.log"), exec.Command(command[0], command[1:]...))
+	return err
 }
 
 func indent(text string) string {
@@ -112,7 +172,16 @@ func (st *stage) client() (dynamic.Interface, error) {
 
 // deployment reads a cell's Deployment from its member; nil = there is none.
 func (st *stage) deployment(ctx context.Context, c cell) (*unstructured.Unstructured, error) {
-	client, err := dynamic.NewForConfig(st.members.Named(c.member).Config)
+	m := st.members.Named(c.member)
+	if m.Firewall != "" {
+		out, err := m.Kubectl(ctx, m.Kubeconfig, "", "get", "deployment", "web", "-n", c.memberNamespace, "--ignore-not-found", "-o", "json")
+		if err != nil || out == "" {
+			return nil, err
+		}
+		u := &unstructured.Unstructured{}
+		return u, u.UnmarshalJSON([]byte(out))
+	}
+	client, err := dynamic.NewForConfig(m.Config)
 	if err != nil {
 		return nil, err
 	}

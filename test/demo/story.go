@@ -2,13 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/cellfed/cellfed/pkg/playground"
+	"github.com/cellfed/cellfed/test/harness"
 )
 
 var cells = []cell{
@@ -17,6 +20,9 @@ var cells = []cell{
 	{"rz02a", "sz-1", "acme-prod"},
 	{"rz00b", "hz-1", "acme-prod-b"},
 }
+
+// firewalled is the member that the plane cannot reach.
+const firewalled = "sh-1"
 
 // play walks the story and stops at the first step that does not show what it should.
 func play(ctx context.Context, st *stage) error {
@@ -35,11 +41,53 @@ func play(ctx context.Context, st *stage) error {
 func join(ctx context.Context, st *stage) error {
 	st.chapter("1. Three members join the plane")
 	for _, m := range st.members.Members {
+		if m.Firewall != "" {
+			continue
+		}
 		if err := st.kubectl(ctx, "cellfed", "join", m.Name, "--member-kubeconfig", m.Kubeconfig); err != nil {
 			return err
 		}
 	}
-	return st.kubectl(ctx, "get", "kubefedclusters", "-n", "kube-federation-system")
+	if err := dialOut(ctx, st, st.members.Named(firewalled)); err != nil {
+		return err
+	}
+	return st.kubectl(ctx, "get", "kubefedclusters", "-n", "kube-federation-system", "-o", "wide")
+}
+
+// dialOut joins a member that the plane cannot reach, through a tunnel that an agent in the member holds open.
+func dialOut(ctx context.Context, st *stage, m *harness.Member) error {
+	switch m.Firewall {
+	case playground.NetworkNamespace:
+		st.say("%s can only dial out: it is in a network namespace of its own, into which no way leads.", m.Name)
+	case playground.Doorkeeper:
+		st.say("%s can only dial out. No network namespace can be made here (root can, or unshare --map-root-user make demo),\n"+
+			"so a doorkeeper at its port sends away whoever does not come from inside.", m.Name)
+	default:
+		st.say("%s has joined like the others: a member that can only dial out needs Linux.", m.Name)
+		return nil
+	}
+	if err := st.kubectl(ctx, "cellfed", "join", m.Name, "--member-kubeconfig", m.Kubeconfig); err == nil {
+		return fmt.Errorf("member %s was reached from outside its firewall", m.Name)
+	}
+	st.right("from outside it cannot be reached")
+	st.say("So it joins with a tunnel, from inside, where both the member and the plane can be reached. An agent there dials out.")
+	out, err := st.inMember(ctx, m, st.plane.Kubeconfig, "kubectl", "cellfed", "join", m.Name, "--tunnel", "--member-kubeconfig", m.Kubeconfig,
+		"--member-endpoint", m.Config.Host, "--agent-dir", filepath.Join(filepath.Dir(m.Kubeconfig), "agent"))
+	if err != nil {
+		return err
+	}
+	_, line, found := strings.Cut(out, "\ncellfed-agent ")
+	if !found {
+		return errors.New("join printed no command line of an agent")
+	}
+	if err := st.startAgent(m, "cellfed-agent "+line); err != nil {
+		return err
+	}
+	if err := st.kubectl(ctx, "wait", "--for=condition=Ready", "kfc/"+m.Name, "-n", "kube-federation-system", "--timeout=60s"); err != nil {
+		return fmt.Errorf("%w; its agent said:\n%s", err, st.agent.LogTail())
+	}
+	st.right("through its tunnel the plane reaches it")
+	return nil
 }
 
 func topology(ctx context.Context, st *stage) error {
@@ -175,8 +223,11 @@ func place(ctx context.Context, st *stage) error {
 	if err := expect(ctx, st, all("shop/web:1"), generations(1, 1, 1, 1)); err != nil {
 		return err
 	}
-	if err := st.run(ctx, "", st.members.Named("hz-1").Kubeconfig, "kubectl", "get", "deployments", "-A", "-l", "kubefed.io/managed=true"); err != nil {
-		return err
+	for _, name := range []string{"hz-1", firewalled} {
+		m := st.members.Named(name)
+		if _, err := st.inMember(ctx, m, m.Kubeconfig, "kubectl", "get", "deployments", "-A", "-l", "kubefed.io/managed=true"); err != nil {
+			return err
+		}
 	}
 	st.right("each cell has its Deployment, at generation 1")
 	if err := show(ctx, st); err != nil {
@@ -344,7 +395,7 @@ func remove(ctx context.Context, st *stage) error {
 		}
 	}
 	for _, m := range st.members.Members {
-		if err := st.run(ctx, "", m.Kubeconfig, "kubectl", "get", "deployments", "-A", "-l", "kubefed.io/managed=true"); err != nil {
+		if _, err := st.inMember(ctx, m, m.Kubeconfig, "kubectl", "get", "deployments", "-A", "-l", "kubefed.io/managed=true"); err != nil {
 			return err
 		}
 	}

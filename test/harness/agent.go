@@ -12,7 +12,7 @@ import (
 // JoinTunnelled joins a member to a plane through a tunnel, and returns the command line of an agent that has its files in
 // dir. Flags of join may be added.
 func (p *Plane) JoinTunnelled(ctx context.Context, m *Member, dir string, flags ...string) ([]string, error) {
-	out, err := Kubectl(ctx, p.Kubeconfig, "", append([]string{"cellfed", "join", m.Name, "--tunnel",
+	out, err := m.Kubectl(ctx, p.Kubeconfig, "", append([]string{"cellfed", "join", m.Name, "--tunnel",
 		"--member-kubeconfig=" + m.Kubeconfig, "--member-endpoint=" + m.Config.Host, "--agent-dir=" + dir}, flags...)...)
 	if err != nil {
 		return nil, err
@@ -24,11 +24,16 @@ func (p *Plane) JoinTunnelled(ctx context.Context, m *Member, dir string, flags 
 	return append(strings.Fields(line), "--metrics-address="), nil
 }
 
-// StartAgent runs our agent. What it writes is added to the file log.
-func StartAgent(command []string, log string) (*process.Process, error) {
-	binary, err := Binary("cellfed-agent")
+// Run runs one of the repository's binaries where the member can be reached: behind its firewall, if it has one. What it
+// writes is added to the file log.
+func (m *Member) Run(name, log string, args ...string) (*process.Process, error) {
+	binary, err := Binary(name)
 	if err != nil {
 		return nil, err
 	}
-	return process.Start("the agent", log, exec.Command(binary, command...))
+	command, err := m.Inside(append([]string{binary}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	return process.Start(name, log, exec.Command(command[0], command[1:]...))
 }

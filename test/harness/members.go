@@ -35,6 +35,9 @@ type membersConfig struct {
 	names       []string
 	nodes       int
 	audit       bool
+	firewall    playground.Firewall
+	firewalled  []string
+	waysOut     []string
 }
 
 // MembersNamed gives the members these names instead of member-1, member-2, ...
@@ -50,6 +53,12 @@ func MembersWithNodes(nodes int) MembersOption {
 // MembersWithAudit makes each member log the requests that reach it: see Member.AuditLog.
 func MembersWithAudit() MembersOption {
 	return func(c *membersConfig) { c.audit = true }
+}
+
+// MembersFirewalled puts the members of these names behind a firewall: nobody connects to them but what runs by Member.Inside
+// or Member.Kubectl, and what runs there connects to nothing else but the addresses waysOut. See Member.Firewall.
+func MembersFirewalled(firewall playground.Firewall, names []string, waysOut ...string) MembersOption {
+	return func(c *membersConfig) { c.firewall, c.firewalled, c.waysOut = firewall, names, waysOut }
 }
 
 // MembersIn uses a directory of the caller's, which Close then leaves alone.
@@ -83,6 +92,8 @@ type Member struct {
 	Config *rest.Config
 	// AuditLog is where requests are logged, empty without MembersWithAudit.
 	AuditLog string
+	// Firewall is what it stands behind; empty when it can be reached.
+	Firewall playground.Firewall
 
 	dir string
 }
@@ -140,6 +151,12 @@ func (s *MemberSet) launch(binary string, config membersConfig) error {
 	for _, name := range config.names {
 		args = append(args, "--names="+name)
 	}
+	for _, name := range config.firewalled {
+		args = append(args, "--firewalled="+name, "--firewall="+string(config.firewall))
+	}
+	for _, address := range config.waysOut {
+		args = append(args, "--way-out="+address)
+	}
 	s.command = exec.Command(binary, args...)
 	s.command.Stdout, s.command.Stderr = io.Discard, s.progress
 	if err := process.StartBound(s.command); err != nil {
@@ -181,7 +198,7 @@ func (s *MemberSet) describe(status *playground.Status) error {
 		}
 		config.QPS = -1
 		s.Members = append(s.Members, &Member{
-			Name: m.Name, Kubeconfig: m.Kubeconfig, Config: config, AuditLog: m.AuditLog, dir: s.Dir,
+			Name: m.Name, Kubeconfig: m.Kubeconfig, Config: config, AuditLog: m.AuditLog, Firewall: m.Firewall, dir: s.Dir,
 		})
 	}
 	return nil
@@ -261,6 +278,19 @@ func (m *Member) Do(ctx context.Context, action playground.Action) error {
 		return err
 	}
 	return client.Do(ctx, action, m.Name)
+}
+
+// Inside is a command line that runs another behind the member's firewall; the same one if there is none. It is one process,
+// which becomes the command.
+func (m *Member) Inside(command ...string) ([]string, error) {
+	if m.Firewall == "" {
+		return command, nil
+	}
+	binary, err := Binary("cellfed-playground")
+	if err != nil {
+		return nil, err
+	}
+	return append([]string{binary, "exec", "--dir=" + m.dir, m.Name, "--"}, command...), nil
 }
 
 func (m *Member) must(t testing.TB, action playground.Action) {

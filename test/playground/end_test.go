@@ -118,6 +118,11 @@ func TestWhatCannotWorkIsToldInOneLine(t *testing.T) {
 		"an unknown command":                 {[]string{"upp"}, "unknown command"},
 		"a member of no playground":          {[]string{"stop", "hz-1"}, "no playground runs on"},
 		"a status that never comes":          {[]string{"status", "--wait=1ms"}, "no playground runs on"},
+		"a firewall before nobody":           {[]string{"up", "--firewalled=hz-1"}, "no member is named so"},
+		"an unknown firewall":                {[]string{"up", "--firewall=moat"}, "namespace"},
+		"a way out to elsewhere":             {[]string{"up", "--way-out=10.0.0.1:443"}, "has to be an address on loopback"},
+		"inside a member of no playground":   {[]string{"exec", "hz-1", "--", "true"}, "no playground runs on"},
+		"inside a member, nothing":           {[]string{"exec", "hz-1"}, "at least 2 arg"},
 		"ending what does not run":           {[]string{"down"}, "no playground runs on"},
 		"a member's name that was forgotten": {[]string{"pause"}, "accepts 1 arg"},
 	} {

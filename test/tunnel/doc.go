@@ -4,6 +4,7 @@
 // What passes through is what passes in life: kubectl itself, for exec, attach, logs, port-forward and watches, in both of its
 // transports, to the member's real API server and a stand-in for the kubelet behind it.
 //
-// The member's API server is on loopback like everything here, so the tests look at whom the plane connects to: the
-// KubeFedCluster's address is one that only the agent is told of in words it can use, a name that resolves nowhere else.
+// Where it matters the member can only dial out: it is in a network namespace, which the plane is not in, and the tests check
+// from both sides that this is so. Where the system makes no namespaces a doorkeeper takes its place, and the tests say
+// which it was. Other tests look at what the plane says of the member, which is on loopback like everything here.
 package tunnel

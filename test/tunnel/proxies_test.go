@@ -145,8 +145,8 @@ func (s *site) reached(d *remote.Servers) time.Duration {
 
 // The plane serves no tunnels; two servers of them run on their own, and either may die.
 func TestServersOfTunnelsRunOnTheirOwn(t *testing.T) {
-	s := newSiteWith(t, []string{"--tunnel-port=-1"})
-	s.kubectlIn(harness.FederatedConfigMaps, "apply", "-f", "-")
+	s := newSiteWith(t, "", "", []string{"--tunnel-port=-1"})
+	s.federateConfigMaps()
 	one, two := s.proxy("one"), s.proxy("two")
 	s.eventually("join knows of both", func() bool {
 		return strings.Count(s.kubectl("get", "configmap", "cellfed-tunnel-servers", "-n", "kube-federation-system", "-o", "jsonpath={.data}"), "127.0.0.1") == 2

@@ -22,10 +22,11 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	konnectivity "sigs.k8s.io/apiserver-network-proxy/konnectivity-client/pkg/client"
-	stock "sigs.k8s.io/apiserver-network-proxy/pkg/agent"
 
+	"github.com/cellfed/cellfed/pkg/playground"
 	"github.com/cellfed/cellfed/proxy/server"
 	"github.com/cellfed/cellfed/test/harness"
+	"github.com/cellfed/cellfed/test/harness/process"
 )
 
 // site is a plane that serves tunnels at an address that stays, and a member.
@@ -38,18 +39,47 @@ type site struct {
 
 func newSite(t *testing.T, options ...harness.MembersOption) *site {
 	t.Helper()
-	address := freeAddress(t)
-	_, port, _ := net.SplitHostPort(address)
-	s := newSiteWith(t, []string{"--tunnel-port=" + port}, options...)
-	s.tunnels = address
+	return newSiteBehind(t, "", options...)
+}
+
+// newSiteBehind is a site whose member is behind a firewall; "" = none.
+func newSiteBehind(t *testing.T, firewall playground.Firewall, options ...harness.MembersOption) *site {
+	t.Helper()
+	tunnels := freeAddress(t)
+	_, port, _ := net.SplitHostPort(tunnels)
+	return newSiteWith(t, firewall, tunnels, []string{"--tunnel-port=" + port}, options...)
+}
+
+// newSiteWith is a site whose plane has other arguments. The member's ways out are to the plane and to tunnels, the address
+// at which it serves them.
+func newSiteWith(t *testing.T, firewall playground.Firewall, tunnels string, args []string, options ...harness.MembersOption) *site {
+	t.Helper()
+	s := &site{T: t, tunnels: tunnels, plane: harness.RunPlane(t, harness.PlaneOptions{Args: args})}
+	options = append(options, harness.MembersNamed("hz-1"))
+	if firewall != "" {
+		options = append(options, harness.MembersFirewalled(firewall, []string{"hz-1"}, tunnels, strings.TrimPrefix(s.plane.RestConfig().Host, "https://")))
+	}
+	s.member = harness.Members(t, 1, options...).Members[0]
+	if firewall != "" {
+		s.closed()
+	}
 	return s
 }
 
-// newSiteWith is a site whose plane has other arguments.
-func newSiteWith(t *testing.T, args []string, options ...harness.MembersOption) *site {
-	t.Helper()
-	options = append(options, harness.MembersNamed("hz-1"))
-	return &site{T: t, plane: harness.RunPlane(t, harness.PlaneOptions{Args: args}), member: harness.Members(t, 1, options...).Members[0]}
+// closed tells what the member is behind, and checks that from outside nobody reaches what from inside can be reached.
+func (s *site) closed() {
+	s.Helper()
+	if s.member.Firewall == playground.NetworkNamespace {
+		s.Log("the member is in a network namespace that can only dial out")
+	} else {
+		s.Logf("the member is behind a %s", s.member.Firewall)
+	}
+	if out, err := s.member.Kubectl(s.Context(), s.member.Kubeconfig, "", "get", "--raw", "/version"); err != nil {
+		s.Fatalf("from inside, the member cannot be reached: %v\n%s", err, out)
+	}
+	if out, err := harness.Kubectl(s.Context(), s.member.Kubeconfig, "", "get", "--raw", "/version"); err == nil {
+		s.Fatalf("from outside, the member can be reached: %s", out)
+	}
 }
 
 func (s *site) kubectl(args ...string) string {
@@ -78,10 +108,16 @@ func (s *site) join(args ...string) (dir string, command []string) {
 	return dir, command
 }
 
-// agent runs our agent, and returns what ends it by force.
+// agent runs our agent where the member is, and returns what ends it by force.
 func (s *site) agent(command []string) (kill func()) {
 	s.Helper()
-	agent, err := harness.StartAgent(command, filepath.Join(s.TempDir(), "agent.log"))
+	return s.inMember("cellfed-agent", command...)
+}
+
+// inMember runs one of our binaries where the member is, and returns what ends it by force.
+func (s *site) inMember(name string, args ...string) (kill func()) {
+	s.Helper()
+	agent, err := s.member.Run(name, filepath.Join(s.TempDir(), "agent.log"), args...)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -122,6 +158,11 @@ func (s *site) becomes(ready, agents string) {
 	})
 }
 
+func (s *site) federateConfigMaps() {
+	s.Helper()
+	s.kubectlIn(harness.FederatedConfigMaps, "apply", "-f", "-")
+}
+
 // apply has a ConfigMap with a value carried to the member, and waits until it is there.
 func (s *site) apply(value string) {
 	s.Helper()
@@ -146,16 +187,40 @@ spec:
 
 func (s *site) holds(value string) {
 	s.Helper()
-	member := kubernetes.NewForConfigOrDie(s.member.Config)
 	s.eventually("the member has "+value, func() bool {
-		c, err := member.CoreV1().ConfigMaps("shop").Get(s.Context(), "settings", metav1.GetOptions{})
-		return err == nil && c.Data["value"] == value
+		out, err := s.member.Kubectl(s.Context(), s.member.Kubeconfig, "", "get", "configmap", "settings", "-n", "shop", "-o", "jsonpath={.data.value}")
+		return err == nil && out == value
 	})
+}
+
+func TestAMemberThatCanOnlyDialOutIsServed(t *testing.T) {
+	// The second is what the first falls back to where the system makes no namespaces.
+	for _, firewall := range []playground.Firewall{playground.BestFirewall, playground.Doorkeeper} {
+		t.Run(string(firewall), func(t *testing.T) {
+			s := newSiteBehind(t, firewall)
+			if out, err := harness.Kubectl(t.Context(), s.plane.Kubeconfig, "", "cellfed", "join", "hz-1", "--member-kubeconfig="+s.member.Kubeconfig); err == nil {
+				t.Errorf("it joined without a tunnel:\n%s", out)
+			}
+			s.federateConfigMaps()
+			_, command := s.join()
+			kill := s.agent(command)
+			s.becomes("True", "1")
+			s.apply("one")
+
+			t.Log("Without its agent there is no other way")
+			kill()
+			s.becomes("False", "0")
+			s.agent(command)
+			s.becomes("True", "1")
+			s.apply("two")
+			s.closed()
+		})
+	}
 }
 
 func TestAMemberLivesBehindItsTunnel(t *testing.T) {
 	s := newSite(t)
-	s.kubectlIn(harness.FederatedConfigMaps, "apply", "-f", "-")
+	s.federateConfigMaps()
 	_, command := s.join()
 	s.becomes("False", "0")
 	if _, _, why := s.state(); !strings.Contains(why, "no agent of member hz-1 is connected") {
@@ -267,42 +332,38 @@ func TestAMemberIsJoinedByWhoCannotReachIt(t *testing.T) {
 	}
 	s.agent(command)
 	s.becomes("True", "1")
-	s.kubectlIn(harness.FederatedConfigMaps, "apply", "-f", "-")
+	s.federateConfigMaps()
 	s.apply("one")
 }
 
-// An unmodified agent of apiserver-network-proxy, with a certificate that ours was given, serves the member; and an
-// unmodified konnectivity client, with the administrator's, speaks to the member's API server through the plane.
+// An unmodified agent of apiserver-network-proxy, as its module builds it, serves the member with the certificate that ours was
+// given; and an unmodified konnectivity client, with the administrator's, speaks to the member's API server through the plane.
 func TestUnmodifiedAgentsAndClientsAreServed(t *testing.T) {
-	s := newSite(t)
+	s := newSiteBehind(t, playground.BestFirewall)
+	s.federateConfigMaps()
 	dir, command := s.join()
 	kill := s.agent(command)
 	s.becomes("True", "1")
 	kill()
 	s.becomes("False", "0")
 
-	pem, err := os.ReadFile(findCertificate(t, dir))
+	certificate := findCertificate(t, dir)
+	host, port, err := net.SplitHostPort(s.tunnels)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, err := tls.X509KeyPair(pem, pem)
-	if err != nil {
-		t.Fatal(err)
+	upstream := []string{"--proxy-server-host=" + host, "--proxy-server-port=" + port, "--ca-cert=" + filepath.Join(dir, "plane-ca.crt"),
+		"--agent-cert=" + certificate, "--agent-key=" + certificate, "--agent-id=upstream", "--sync-interval=100ms", "--sync-interval-cap=1s", "--probe-interval=100ms"}
+	for _, what := range []string{"health", "admin"} {
+		free, err := process.FreePort("127.0.0.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		upstream = append(upstream, fmt.Sprintf("--%s-server-port=%d", what, free))
 	}
-	ca, err := os.ReadFile(filepath.Join(dir, "plane-ca.crt"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(ca)
-	end := make(chan struct{})
-	defer close(end)
-	agents := (&stock.ClientSetConfig{Address: s.tunnels, AgentID: "stock", SyncInterval: 100 * time.Millisecond, SyncIntervalCap: time.Second, ProbeInterval: 100 * time.Millisecond, XfrChannelSize: 150,
-		DialOptions: []grpc.DialOption{grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: pool, MinVersion: tls.VersionTLS12}))},
-	}).NewAgentClientSet(make(chan struct{}), end)
-	agents.SetServerCounter(lanes{})
-	agents.Serve()
+	kill = s.inMember("tools/agent", append(upstream, "--health-server-host=127.0.0.1")...)
 	s.becomes("True", "1")
+	s.apply("one")
 
 	client := s.through(s.tunnels, dir)
 	watch, err := client.CoreV1().ConfigMaps("default").Watch(t.Context(), metav1.ListOptions{})
@@ -324,6 +385,8 @@ func TestUnmodifiedAgentsAndClientsAreServed(t *testing.T) {
 				if c.Data["value"] != big.Data["value"] {
 					t.Error("it came back differently")
 				}
+				kill()
+				s.becomes("False", "0")
 				return
 			}
 		case <-time.After(time.Minute):
@@ -377,11 +440,6 @@ func (s *site) dialerAt(tunnels, agentDir string) func(ctx context.Context, netw
 		return tunnel.DialContext(ctx, network, address)
 	}
 }
-
-// lanes is how many servers an agent takes our two lanes for.
-type lanes struct{}
-
-func (lanes) Count() int { return 2 }
 
 // findCertificate finds the file with the agent's key and certificate.
 func findCertificate(t *testing.T, dir string) string {

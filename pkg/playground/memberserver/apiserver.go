@@ -88,6 +88,8 @@ func apiServerFlags(cfg Config, keys pki, listener net.Listener, storage []strin
 	port := listener.Addr().(*net.TCPAddr).Port
 	args := []string{
 		"--bind-address=127.0.0.1",
+		// Otherwise it looks for the machine's default route, which a network of a member's own does not have.
+		"--advertise-address=127.0.0.1",
 		"--secure-port=" + strconv.Itoa(port),
 		"--etcd-servers=" + strings.Join(storage, ","),
 		"--tls-cert-file=" + keys.servingCert(),

@@ -27,6 +27,8 @@ type Config struct {
 	Dir string
 	// Port is where it serves on 127.0.0.1.
 	Port int
+	// Private is where it serves in place of Port, when something else stands at Port and passes connections on; else 0.
+	Private int
 	// Nodes is the number of simulated nodes; without any there is no scheduler either.
 	Nodes int
 	// Audit asks for Dir/audit.log, one line per request.
@@ -43,7 +45,11 @@ const partTimeout = 3 * time.Second
 // Run runs the member until ctx ends or a part of it fails, and returns when all parts have ended.
 func Run(ctx context.Context, cfg Config) error {
 	// First of all, so that a taken port is told before anything is written.
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port)))
+	listenPort := cfg.Port
+	if cfg.Private != 0 {
+		listenPort = cfg.Private
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(listenPort)))
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}
@@ -52,7 +58,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	server := "https://" + listener.Addr().String()
+	server := "https://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(cfg.Port))
 	for _, user := range users() {
 		path := cfg.path("kubeconfig")
 		if user != userAdmin {
