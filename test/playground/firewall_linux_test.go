@@ -75,11 +75,18 @@ func startFromThread(t *testing.T, command []string) (pid int, letGo func()) {
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started, end := make(chan error), make(chan struct{})
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with this
+	var start func()
+	start = func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with its goroutine
+		if syscall.Gettid() == os.Getpid() {
+			go start() // The first thread of a process does not end, and is held so that the next is another.
+			<-end
+			return
+		}
 		started <- cmd.Start()
 		<-end
-	}()
+	}
+	go start()
 	letGo = sync.OnceFunc(func() { close(end) })
 	t.Cleanup(letGo)
 	if err := <-started; err != nil {
