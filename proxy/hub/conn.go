@@ -180,7 +180,7 @@ func (c *conn) Read(b []byte) (int, error) {
 		if expired(c.reads.wait()) {
 			return 0, os.ErrDeadlineExceeded
 		}
-		n, err, got := c.get(b)
+		n, got, err := c.get(b)
 		if got {
 			return n, err
 		}
@@ -193,11 +193,11 @@ func (c *conn) Read(b []byte) (int, error) {
 }
 
 // get reads what is there; false = nothing yet.
-func (c *conn) get(b []byte) (n int, err error, got bool) {
+func (c *conn) get(b []byte) (n int, got bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.chunks) == 0 {
-		return 0, c.why, c.why != nil || len(b) == 0
+		return 0, c.why != nil || len(b) == 0, c.why
 	}
 	for n < len(b) && len(c.chunks) > 0 {
 		m := copy(b[n:], c.chunks[0])
@@ -221,7 +221,7 @@ func (c *conn) get(b []byte) (n int, err error, got bool) {
 			go c.tell(due)
 		}
 	}
-	return n, nil, true
+	return n, true, nil
 }
 
 // tell tells the agent what was read, and what is read meanwhile. The reader does not wait for it.

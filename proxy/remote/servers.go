@@ -77,7 +77,7 @@ func (s *Servers) Use(addresses []string) error {
 			errs = append(errs, err)
 			continue
 		}
-		ctx, stop := context.WithCancel(context.Background())
+		ctx, stop := context.WithCancel(context.Background()) //nolint:forbidigo // a server is used until Use or Close ends it
 		k := &known{server: server, stop: stop, members: map[string][]roster.Agent{}}
 		s.servers[address] = k
 		s.running.Go(func() { s.follow(ctx, k) })

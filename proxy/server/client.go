@@ -123,7 +123,7 @@ func Failure(err error, member, address string) error {
 	case codes.DeadlineExceeded:
 		after, err := time.ParseDuration(said.Message())
 		if err != nil {
-			return nil // gRPC's own
+			return nil //nolint:nilerr // gRPC's own
 		}
 		return &hub.SlowAgentError{Cluster: member, Address: address, After: after}
 	}

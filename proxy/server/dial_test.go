@@ -80,12 +80,11 @@ func TestDialsThatFailSayWhy(t *testing.T) {
 	d.bare(t, d.agents.agentCert(t, "silent", nil), "s", "")
 	d.wait(t, "silent", 1)
 	d.Admit("revoked", "")
-	closed := serveTCP(t, echo)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	closed = l.Addr().String()
+	closed := l.Addr().String()
 	_ = l.Close()
 	for _, c := range []struct {
 		member, address, says string

@@ -74,7 +74,7 @@ func New(opts Options) *Server {
 		grpc.InitialWindowSize(window), grpc.InitialConnWindowSize(2*window),
 		grpc.MaxConcurrentStreams(maxStreams),
 		// A thousand idle agents keep no buffers.
-		grpc.SharedWriteBuffer(true), grpc.ReadBufferSize(8<<10),
+		grpc.ReadBufferSize(8<<10),
 	)
 	agent.RegisterAgentServiceServer(s.grpc, agents{s})
 	wirepb.RegisterProxyServiceServer(s.grpc, clients{s})

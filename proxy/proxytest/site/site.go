@@ -57,11 +57,11 @@ func (s *Site) Serve(name, address string, members ...string) *Server {
 			return nil
 		},
 	})
-	l, err := net.Listen("tcp", address)
+	l, err := (&net.ListenConfig{}).Listen(s.Context(), "tcp", address)
 	if err != nil {
 		s.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(s.Context())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -91,7 +91,7 @@ func (s *Site) Agent(member string, servers []string, allow ...string) (stop fun
 	if err != nil {
 		s.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(s.Context())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -116,7 +116,7 @@ func (s *Site) Eventually(what string, ok func() bool) {
 // Target serves each connection on loopback by a function.
 func (s *Site) Target(serve func(net.Conn)) string {
 	s.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(s.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		s.Fatal(err)
 	}
