@@ -99,7 +99,7 @@ It holds a certificate for the server's addresses, the certificates of whom it
 believes, and a kubeconfig with which it may see the plane's members and tell
 where it is, and nothing else. The certificates are good for a year: run the
 command again with the same directory to renew them, which a running server takes
-up by itself. Only its kubeconfig needs a restart.`,
+up by itself.`,
 		Example: "  cellfed keys tunnel-server --data-dir /var/lib/cellfed --out proxy-1 --plane https://plane.example:6443 --host proxy-1.example --host 10.0.0.7",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

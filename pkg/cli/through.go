@@ -12,9 +12,11 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -160,14 +162,15 @@ func (o *throughOptions) run(ctx context.Context) error {
 		return fmt.Errorf("opening a port: %w", err)
 	}
 	f := &forward{servers: servers, member: o.name, address: net.JoinHostPort(target.Hostname(), cmp.Or(target.Port(), "443")), told: o.streams.ErrOut}
-	ctx, cancel := context.WithCancel(ctx)
+	// A command that is told to end may need its connections to do so in good order: what is served ends after it.
+	serving, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		f.serve(ctx, listener)
+		f.serve(serving, listener)
 	}()
 	defer func() { cancel(); <-served }()
-	access.REST.Host = "https://" + listener.Addr().String()
+	access.REST.Host = "https://" + listener.Addr().String() + target.Path
 	access.REST.ServerName = cmp.Or(access.REST.ServerName, target.Hostname())
 	file, err := o.kubeconfig(access)
 	if err != nil {
@@ -230,7 +233,8 @@ func (o *throughOptions) dialler(ctx context.Context) (*remote.Servers, error) {
 
 // find waits until a server tells of an agent of the member.
 func (o *throughOptions) find(ctx context.Context, servers *remote.Servers) error {
-	ctx, cancel := context.WithTimeout(ctx, o.wait)
+	parent := ctx
+	ctx, cancel := context.WithTimeout(parent, o.wait)
 	defer cancel()
 	news := make(chan struct{}, 1)
 	servers.Subscribe(ctx, func(changed string) {
@@ -245,6 +249,9 @@ func (o *throughOptions) find(ctx context.Context, servers *remote.Servers) erro
 		select {
 		case <-news:
 		case <-ctx.Done():
+			if parent.Err() != nil {
+				return parent.Err()
+			}
 			if why := servers.Failure(); why != nil {
 				return fmt.Errorf("no agent of member %s was found within %s: %w", o.name, o.wait, why)
 			}
@@ -278,22 +285,41 @@ func (o *throughOptions) kubeconfig(access member.Config) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("writing a kubeconfig: %w", err)
 	}
-	if _, err = out.Write(data); err != nil {
-		_ = out.Close()
+	_, err = out.Write(data)
+	if err = errors.Join(err, out.Close()); err != nil {
+		_ = os.Remove(path)
 		return "", fmt.Errorf("writing a kubeconfig: %w", err)
 	}
-	return path, out.Close()
+	return path, nil
 }
 
-// execute runs the command with the kubeconfig.
+// execute runs the command with the kubeconfig. Ctrl-C is the command's: the terminal tells it, and it may mean something else
+// by that than to end. What only this process is told, it tells the command.
 func (o *throughOptions) execute(ctx context.Context, kubeconfig string) error {
-	cmd := exec.CommandContext(ctx, o.command[0], o.command[1:]...)
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), o.command[0], o.command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = o.streams.In, o.streams.Out, o.streams.ErrOut
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
-	// It gets the terminal's signals itself; ours is for one that does not end by them.
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 5 * time.Second
-	err := cmd.Run()
+	err := cmd.Start()
+	if err == nil {
+		ended := make(chan struct{})
+		go func() {
+			for {
+				select {
+				case s := <-signals:
+					if s != os.Interrupt {
+						_ = cmd.Process.Signal(s)
+					}
+				case <-ended:
+					return
+				}
+			}
+		}()
+		err = cmd.Wait()
+		close(ended)
+	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() > 0 {
 		return &exitError{code: exit.ExitCode()} // it has said why
@@ -321,8 +347,13 @@ func (f *forward) serve(ctx context.Context, listener net.Listener) {
 	defer stop()
 	for {
 		c, err := listener.Accept()
-		if err != nil {
+		if ctx.Err() != nil {
 			return
+		}
+		if err != nil { // of descriptors, for example, there may be more soon
+			f.tell(err)
+			time.Sleep(100 * time.Millisecond)
+			continue
 		}
 		all.Go(func() { f.carry(ctx, c) })
 	}
@@ -341,11 +372,28 @@ func (f *forward) carry(ctx context.Context, c net.Conn) {
 	done := make(chan struct{}, 2)
 	for _, way := range [][2]net.Conn{{c, to}, {to, c}} {
 		go func() {
-			_, _ = io.Copy(way[0], way[1])
+			bring(way[0], way[1])
 			done <- struct{}{}
 		}()
 	}
 	<-done // TLS says by itself when one side has said all
+}
+
+// bring brings what one side says to the other, until it has said all. That the other takes nothing any more is no end: it may
+// have something to say itself, which the other direction brings.
+func bring(to io.Writer, from io.Reader) {
+	buffer := make([]byte, 32<<10)
+	taken := true
+	for {
+		n, err := from.Read(buffer)
+		if n > 0 && taken {
+			_, writeErr := to.Write(buffer[:n])
+			taken = writeErr == nil
+		}
+		if err != nil {
+			return
+		}
+	}
 }
 
 // tell tells why a connection came to nothing, and the same reason once.

@@ -28,10 +28,14 @@ func writeKubeconfig(path, url, user, caFile, certFile, keyFile string) error {
 	if err != nil {
 		return fmt.Errorf("reading key: %w", err)
 	}
+	return writeKubeconfigOf(path, url, user, ca, &clientcmdapi.AuthInfo{ClientCertificateData: cert, ClientKeyData: key})
+}
+
+func writeKubeconfigOf(path, url, user string, ca []byte, who *clientcmdapi.AuthInfo) error {
 	const name = "cellfed"
 	data, err := clientcmd.Write(clientcmdapi.Config{
 		Clusters:       map[string]*clientcmdapi.Cluster{name: {Server: url, CertificateAuthorityData: ca}},
-		AuthInfos:      map[string]*clientcmdapi.AuthInfo{user: {ClientCertificateData: cert, ClientKeyData: key}},
+		AuthInfos:      map[string]*clientcmdapi.AuthInfo{user: who},
 		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: user}},
 		CurrentContext: name,
 	})

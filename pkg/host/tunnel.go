@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
 	"github.com/cellfed/cellfed/proxy/identity"
 )
 
@@ -77,7 +79,13 @@ func IssueTunnelServer(dataDir, out, url string, ips []net.IP, names []string, n
 	if err := leaf(clientTemplate(tunnelServer, identity.ServerOrganization), clients, cert, key, now); err != nil {
 		return err
 	}
-	return writeKubeconfig(TunnelServerKubeconfigIn(out), url, tunnelServer, from.ServerCA, cert, key)
+	ca, err := os.ReadFile(from.ServerCA)
+	if err != nil {
+		return fmt.Errorf("reading certificate: %w", err)
+	}
+	// By their names, so that a client that runs takes up what is made anew.
+	who := &clientcmdapi.AuthInfo{ClientCertificate: filepath.Base(cert), ClientKey: filepath.Base(key)}
+	return writeKubeconfigOf(TunnelServerKubeconfigIn(out), url, tunnelServer, ca, who)
 }
 
 // existing is an authority that is there with its key.

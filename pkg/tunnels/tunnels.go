@@ -88,17 +88,22 @@ func (t *Tunnels) Dial(ctx context.Context, member, address string) (net.Conn, e
 		if t.peers == nil || t.peers.Len() == 0 {
 			return nil, errNoServers
 		}
-		return nil, &hub.NoAgentError{Cluster: member}
+		return nil, t.peers.None(&hub.NoAgentError{Cluster: member})
 	}
 	if elsewhere && (t.hub == nil || len(t.hub.Agents(member)) == 0) {
 		return t.peers.Dial(ctx, member, address, hub.Control)
 	}
 	conn, err := t.hub.Dial(ctx, member, address, hub.Control)
 	var none *hub.NoAgentError
-	if elsewhere && errors.As(err, &none) { // the last one here has gone in this moment
+	switch {
+	case !errors.As(err, &none) || t.peers == nil:
+		return conn, err
+	case elsewhere: // the last one here has gone in this moment
 		return t.peers.Dial(ctx, member, address, hub.Control)
+	case none.Unknown:
+		return nil, err
 	}
-	return conn, err
+	return nil, t.peers.None(err)
 }
 
 // Agents is how many agents of a member are connected, here or to another server, and when the first of their

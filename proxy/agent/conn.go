@@ -64,7 +64,7 @@ func newConn(s *session, dialID int64, address string) *conn {
 		work: make(chan struct{}, 1), room: make(chan struct{}, 1), left: s.agent.opts.StallBudget,
 	}
 	if s.window > 0 {
-		c.credit, c.debt.Window = window.NewCredit(s.window), s.agent.opts.QueueBytes
+		c.credit, c.debt.Window = window.NewCredit(s.window), window.Kept(s.agent.opts.QueueBytes)
 	}
 	return c
 }
@@ -249,6 +249,12 @@ func (c *conn) clear() int64 {
 	return n
 }
 
+// mayHold tells whether a connection may hold so much when all together then hold so much. Those with much have to pay first
+// when it is too much; a little is taken from others up to twice as much.
+func (a *Agent) mayHold(own, all int64) bool {
+	return all <= a.opts.TotalQueueBytes || own <= a.opts.QueueBytes/16 && all <= 2*a.opts.TotalQueueBytes
+}
+
 // take queues bytes from the server. A full queue is waited for as long as the connection may hold up its stream; then the
 // connection ends, and the others go on.
 func (c *conn) take(data []byte) {
@@ -262,8 +268,7 @@ func (c *conn) take(data []byte) {
 			c.mu.Unlock()
 			return
 		}
-		// A little is always taken: it is those with much that have to pay when all together hold too much.
-		if c.queued == 0 || c.queued+n <= a.opts.QueueBytes && (c.queued+n <= a.opts.QueueBytes/16 || a.queued.Load()+n <= a.opts.TotalQueueBytes) {
+		if own, all := c.queued+n, a.queued.Load()+n; (c.queued == 0 || own <= a.opts.QueueBytes) && a.mayHold(own, all) {
 			break
 		}
 		left := c.left

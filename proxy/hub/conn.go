@@ -255,6 +255,7 @@ func (c *conn) Write(b []byte) (int, error) {
 			Data: &wirepb.Data{ConnectID: c.id, Data: part},
 		}})
 		if errors.Is(err, errStopped) {
+			c.credit.Give(int64(len(part))) // it was not sent
 			return written, os.ErrDeadlineExceeded
 		}
 		if err != nil {

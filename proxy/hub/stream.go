@@ -7,11 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
@@ -21,6 +19,7 @@ import (
 
 	"github.com/cellfed/cellfed/proxy/identity"
 	"github.com/cellfed/cellfed/proxy/window"
+	"github.com/cellfed/cellfed/proxy/wire"
 )
 
 const (
@@ -28,7 +27,6 @@ const (
 	maxPending = 10000
 	// Packets that belong to nothing are normal for a moment after a connection was closed here. A flood of them is not.
 	maxLater   = 2048 // packets that wait for an agent to take them
-	maxSaid    = 512  // bytes of what an agent says that are told on
 	strayBurst = 20000
 	strayRate  = 2000 // per second
 )
@@ -268,7 +266,7 @@ func (s *stream) take(p *wirepb.Packet) error {
 		s.drop(c)
 		why := io.EOF
 		if says := p.GetCloseResponse().GetError(); says != "" {
-			why = &RefusedError{Cluster: s.who.Cluster, Address: c.address, Says: said(says)}
+			why = &RefusedError{Cluster: s.who.Cluster, Address: c.address, Says: wire.Said(says)}
 		}
 		c.fail(why)
 	case wirepb.PacketType_DIAL_CLS:
@@ -312,7 +310,7 @@ func (s *stream) answered(r *wirepb.DialResponse) error {
 	case d == nil:
 		return s.stray()
 	case r.GetError() != "":
-		d.answer <- &RefusedError{Cluster: s.who.Cluster, Address: d.conn.address, Says: said(r.GetError())}
+		d.answer <- &RefusedError{Cluster: s.who.Cluster, Address: d.conn.address, Says: wire.Said(r.GetError())}
 	case taken:
 		d.answer <- errGone
 		return fmt.Errorf("the agent answered a dial with connection %d, which is another's", id)
@@ -346,16 +344,6 @@ func (s *stream) drop(c *conn) bool {
 	}
 	delete(s.conns, c.id)
 	return true
-}
-
-// said is what an agent says, fit for a status and a log.
-func said(words string) string {
-	return strings.ToValidUTF8(strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, words[:min(len(words), maxSaid)]), "")
 }
 
 // stray counts a packet that belongs to nothing.

@@ -23,6 +23,7 @@ const closeTime = 5 * time.Second
 type conn struct {
 	net.Conn
 	local, remote hub.Addr
+	end           context.CancelCauseFunc
 
 	mu  sync.Mutex
 	why error // instead of io.EOF
@@ -31,7 +32,7 @@ type conn struct {
 // carry moves bytes between a stream and the returned connection until either ends.
 func carry(stream wirepb.ProxyService_ProxyClient, end context.CancelCauseFunc, member, address string) net.Conn {
 	ours, inner := net.Pipe()
-	c := &conn{Conn: ours, local: hub.Addr{Address: "plane"}, remote: hub.Addr{Member: member, Address: address}}
+	c := &conn{Conn: ours, end: end, local: hub.Addr{Address: "plane"}, remote: hub.Addr{Member: member, Address: address}}
 	go func() {
 		c.fail(receive(stream, inner))
 		_ = inner.Close()
@@ -39,9 +40,7 @@ func carry(stream wirepb.ProxyService_ProxyClient, end context.CancelCauseFunc, 
 	}()
 	go func() {
 		send(stream, inner)
-		// To cancel the stream now would take with it what was written last: the server ends it.
-		_ = stream.CloseSend()
-		time.AfterFunc(closeTime, func() { end(nil) })
+		_ = stream.CloseSend() // the server ends it; Close sees to it
 	}()
 	return c
 }
@@ -80,7 +79,7 @@ func receive(stream wirepb.ProxyService_ProxyClient, to net.Conn) error {
 			return io.EOF
 		}
 		if err != nil {
-			return errors.New(status.Convert(err).Message())
+			return errors.New(wire.Said(status.Convert(err).Message()))
 		}
 		switch p.GetType() {
 		case wirepb.PacketType_DATA:
@@ -90,7 +89,7 @@ func receive(stream wirepb.ProxyService_ProxyClient, to net.Conn) error {
 			}
 		case wirepb.PacketType_CLOSE_RSP:
 			if words := p.GetCloseResponse().GetError(); words != "" {
-				return errors.New(words)
+				return errors.New(wire.Said(words))
 			}
 			return io.EOF
 		}
@@ -115,6 +114,12 @@ func (c *conn) Read(b []byte) (int, error) {
 		return n, c.why
 	}
 	return n, err
+}
+
+// Close implements net.Conn. The stream has closeTime to bring what was written last.
+func (c *conn) Close() error {
+	time.AfterFunc(closeTime, func() { c.end(nil) })
+	return c.Conn.Close()
 }
 
 // LocalAddr implements net.Conn.

@@ -13,6 +13,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
@@ -22,6 +23,7 @@ import (
 	"github.com/cellfed/cellfed/proxy/hub"
 	"github.com/cellfed/cellfed/proxy/roster"
 	"github.com/cellfed/cellfed/proxy/server"
+	"github.com/cellfed/cellfed/proxy/wire"
 )
 
 const (
@@ -36,6 +38,8 @@ const (
 	keepaliveTimeout = 4 * time.Second
 	// signTime is how long a server may take to show that it has heard a dial, whatever the agent does.
 	signTime = 3 * time.Second
+	// answerTime is how long it may then take to answer, which is more than its own patience with an agent.
+	answerTime = 20 * time.Second
 	// window is how much of one connection may be on its way without being read.
 	window = 1 << 20
 )
@@ -82,11 +86,21 @@ func (s *Server) Close() error { return s.grpc.Close() }
 
 // Follow hears who is connected to the server, until ctx ends or the connection does. Its error is never nil.
 func (s *Server) Follow(ctx context.Context, take func(roster.Entry)) error {
-	if err := roster.Follow(ctx, s.grpc, take); err != nil {
-		return &ServerError{s.address, errors.New(status.Convert(err).Message())}
-	}
-	return nil
+	return told(s.address, roster.Follow(ctx, s.grpc, take))
 }
+
+// told is what a server, or gRPC for it, says, fit for a status and a log.
+func told(address string, err error) error {
+	said := status.Convert(err)
+	words := errors.New(wire.Said(said.Message()))
+	if said.Code() == codes.Unauthenticated {
+		return &ServerError{address, fmt.Errorf("%w: %w", errNotTrusted, words)}
+	}
+	return &ServerError{address, words}
+}
+
+// errNotTrusted says that a server does not believe the certificate it was shown.
+var errNotTrusted = errors.New("it does not trust our certificate")
 
 // Dial opens a connection to an address as seen from a member. Its errors are those of hub.Hub.Dial, or a *ServerError.
 func (s *Server) Dial(ctx context.Context, member, address string, lane hub.Lane) (net.Conn, error) {
@@ -109,7 +123,7 @@ func (s *Server) Dial(ctx context.Context, member, address string, lane hub.Lane
 }
 
 // errSilent ends a dial of which the server has shown nothing.
-var errSilent = fmt.Errorf("it did not answer within %s", signTime)
+var errSilent = errors.New("it did not answer in time")
 
 // open asks for a connection, and reads the answer.
 func (s *Server) open(ctx context.Context, end context.CancelCauseFunc, member, address string) (wirepb.ProxyService_ProxyClient, error) {
@@ -130,6 +144,8 @@ func (s *Server) open(ctx context.Context, end context.CancelCauseFunc, member, 
 		return nil, s.failed(ctx, err)
 	}
 	sign.Stop()
+	answer := time.AfterFunc(answerTime, func() { end(errSilent) })
+	defer answer.Stop()
 	p, err := stream.Recv()
 	if err != nil {
 		return nil, s.failed(ctx, err)
@@ -145,14 +161,14 @@ func (s *Server) open(ctx context.Context, end context.CancelCauseFunc, member, 
 	if failure := server.Failure(err, member, address); failure != nil {
 		return nil, failure
 	}
-	return nil, &ServerError{s.address, errors.New(r.GetError())}
+	return nil, &ServerError{s.address, errors.New(wire.Said(r.GetError()))}
 }
 
 func (s *Server) failed(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); errors.Is(cause, errSilent) {
 		return &ServerError{s.address, cause}
 	}
-	return &ServerError{s.address, errors.New(status.Convert(err).Message())}
+	return told(s.address, err)
 }
 
 func dialNumber() int64 {

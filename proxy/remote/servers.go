@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,10 +39,20 @@ type Servers struct {
 	nextID   int
 }
 
+const (
+	// lived is how long a server has to be heard for the next attempt to come at once.
+	lived = 5 * time.Second
+	// What one server may tell: more is not believed.
+	maxMembers = 20_000
+	maxAgents  = 64 // of a member
+	maxName    = 253
+)
+
 // known is a server, and what it has told.
 type known struct {
-	server *Server
-	stop   context.CancelFunc
+	address string
+	server  *Server
+	stop    context.CancelFunc
 	// members are those whose agents are connected; empty while the server cannot be heard.
 	members map[string][]roster.Agent
 	// failure is why it cannot be heard; nil while it is.
@@ -78,7 +90,7 @@ func (s *Servers) Use(addresses []string) error {
 			continue
 		}
 		ctx, stop := context.WithCancel(context.Background()) //nolint:forbidigo // a server is used until Use or Close ends it
-		k := &known{server: server, stop: stop, members: map[string][]roster.Agent{}}
+		k := &known{address: address, server: server, stop: stop, members: map[string][]roster.Agent{}}
 		s.servers[address] = k
 		s.running.Go(func() { s.follow(ctx, k) })
 	}
@@ -103,27 +115,32 @@ func (s *Servers) Close() {
 
 // follow hears a server until ctx ends.
 func (s *Servers) follow(ctx context.Context, k *known) {
-	defer func() { _ = k.server.Close() }()
+	defer func() { _ = s.serverOf(k).Close() }()
 	told := ""
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
-		err := k.server.Follow(ctx, func(e roster.Entry) {
-			pause = firstPause
+		began := time.Now()
+		err := s.serverOf(k).Follow(ctx, func(e roster.Entry) {
 			if e.Complete {
-				told = ""
 				s.failed(k, nil)
-				s.opts.Log.Info("A tunnel server is connected", "server", k.server.address)
+				s.opts.Log.Info("A tunnel server is connected", "server", k.address)
 				return
 			}
 			s.heard(k, e)
 		})
+		if time.Since(began) > lived {
+			pause, told = firstPause, ""
+		}
 		s.failed(k, err)
+		if errors.Is(err, errNotTrusted) {
+			s.renew(k)
+		}
 		lost := s.lost(k)
 		if ctx.Err() != nil {
 			return
 		}
 		if words := err.Error(); words != told { // once for each reason
 			told = words
-			s.opts.Log.Info("A tunnel server cannot be heard, and is tried again", "server", k.server.address, "members", lost, "reason", words)
+			s.opts.Log.Info("A tunnel server cannot be heard, and is tried again", "server", k.address, "members", lost, "reason", words)
 		}
 		select {
 		case <-ctx.Done():
@@ -133,12 +150,43 @@ func (s *Servers) follow(ctx context.Context, k *known) {
 	}
 }
 
+func (s *Servers) serverOf(k *known) *Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return k.server
+}
+
+// renew connects to a server anew, with the certificate that there is now: a connection keeps the one that it began with.
+// What ran through the former one has been ended by the server.
+func (s *Servers) renew(k *known) {
+	config, err := s.opts.TLS()
+	if err != nil {
+		s.failed(k, &ServerError{k.address, err})
+		return
+	}
+	server, err := Connect(k.address, config)
+	if err != nil {
+		s.failed(k, err)
+		return
+	}
+	s.mu.Lock()
+	former := k.server
+	k.server = server
+	s.mu.Unlock()
+	_ = former.Close()
+}
+
 func (s *Servers) heard(k *known, e roster.Entry) {
 	s.mu.Lock()
-	if len(e.Agents) == 0 {
+	_, known := k.members[e.Member]
+	switch {
+	case len(e.Agents) == 0:
 		delete(k.members, e.Member)
-	} else {
-		k.members[e.Member] = e.Agents
+	case len(e.Member) > maxName || !known && len(k.members) >= maxMembers:
+		s.mu.Unlock()
+		return
+	default:
+		k.members[e.Member] = e.Agents[:min(len(e.Agents), maxAgents)]
 	}
 	s.mu.Unlock()
 	s.changed(e.Member)
@@ -220,9 +268,26 @@ func (s *Servers) Dial(ctx context.Context, member, address string, lane hub.Lan
 		failed = err
 	}
 	if failed == nil {
-		failed = &hub.NoAgentError{Cluster: member}
+		failed = s.None(&hub.NoAgentError{Cluster: member})
 	}
 	return nil, failed
+}
+
+// None adds to the error that a member has no agent which servers could not be asked. It says nothing that changes by
+// itself, because it stands in a status.
+func (s *Servers) None(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var silent []string
+	for _, address := range slices.Sorted(maps.Keys(s.servers)) {
+		if s.servers[address].failure != nil {
+			silent = append(silent, address)
+		}
+	}
+	if len(silent) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w; the log says why these proxy servers cannot be asked: %s", err, strings.Join(silent, ", "))
 }
 
 // final tells whether another server would say the same: an agent has answered, or was asked for long enough.

@@ -48,7 +48,10 @@ func (s clients) Proxy(stream wirepb.ProxyService_ProxyServer) error {
 		s.opts.Hub.Refused("client", g.from, message)
 		return status.Error(codes.PermissionDenied, message)
 	}
-	p, err := stream.Recv()
+	// From the first packet on, all goes no further than the client's certificate and the trust in it.
+	ctx, cancel := g.bound(stream.Context())
+	defer cancel()
+	p, err := firstPacket(ctx, stream)
 	if err != nil {
 		return err
 	}
@@ -64,7 +67,7 @@ func (s clients) Proxy(stream wirepb.ProxyService_ProxyServer) error {
 		return err
 	}
 	f := &front{stream: stream}
-	conn, err := s.opts.Hub.Dial(stream.Context(), member, ask.GetAddress(), lane)
+	conn, err := s.opts.Hub.Dial(ctx, member, ask.GetAddress(), lane)
 	if err != nil {
 		if sendErr := f.send(answer(ask.GetRandom(), 0, err.Error())); sendErr != nil {
 			return sendErr
@@ -77,10 +80,30 @@ func (s clients) Proxy(stream wirepb.ProxyService_ProxyServer) error {
 	if err := f.send(answer(ask.GetRandom(), frontID, "")); err != nil {
 		return err
 	}
-	// A connection lasts no longer than the certificate of whoever it is for, and the trust in it.
-	ctx, cancel := context.WithDeadlineCause(g.ctx, g.cert().NotAfter, errors.New("the client's certificate has expired"))
-	defer cancel()
 	return f.carry(ctx, conn)
+}
+
+// firstPacket is what a client says first, and soon.
+func firstPacket(ctx context.Context, stream wirepb.ProxyService_ProxyServer) (*wirepb.Packet, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, handshakeTimeout, fmt.Errorf("no DIAL_REQ has come within %s", handshakeTimeout))
+	defer cancel()
+	type heard struct {
+		p   *wirepb.Packet
+		err error
+	}
+	first := make(chan heard, 1)
+	go func() { // it ends with the stream
+		p, err := stream.Recv()
+		first <- heard{p, err}
+	}()
+	select {
+	case h := <-first:
+		if ctx.Err() == nil || h.err != nil {
+			return h.p, h.err
+		}
+	case <-ctx.Done():
+	}
+	return nil, status.Error(codes.Unauthenticated, context.Cause(ctx).Error())
 }
 
 // verdict is why a dial failed as a status, which tells the kinds of failure apart for those who know (proxy/remote); for
@@ -119,7 +142,7 @@ func Failure(err error, member, address string) error {
 	case codes.FailedPrecondition:
 		return &hub.RevokedError{Cluster: member}
 	case codes.Aborted:
-		return &hub.RefusedError{Cluster: member, Address: address, Says: said.Message()}
+		return &hub.RefusedError{Cluster: member, Address: address, Says: wire.Said(said.Message())}
 	case codes.DeadlineExceeded:
 		after, err := time.ParseDuration(said.Message())
 		if err != nil {
@@ -167,6 +190,9 @@ func (f *front) send(p *wirepb.Packet) error {
 
 // carry carries bytes both ways until one side ends, or ctx does.
 func (f *front) carry(ctx context.Context, conn net.Conn) error {
+	if ctx.Err() != nil {
+		return status.Error(codes.Unauthenticated, context.Cause(ctx).Error())
+	}
 	out, in := make(chan error, 1), make(chan error, 1)
 	go func() { out <- f.toClient(conn) }()
 	go func() { in <- f.fromClient(conn) }()
@@ -207,8 +233,10 @@ func (f *front) toClient(conn net.Conn) error {
 	}
 }
 
-// fromClient writes what the client sends.
+// fromClient writes what the client sends, until the client ends it. What the member takes no more is dropped: toClient has
+// still to bring what the member said before, and then tells the client.
 func (f *front) fromClient(conn net.Conn) error {
+	broken := false
 	for {
 		p, err := f.stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -222,8 +250,9 @@ func (f *front) fromClient(conn net.Conn) error {
 			if id := p.GetData().GetConnectID(); id != frontID {
 				return status.Errorf(codes.InvalidArgument, "connection %d is not this stream's", id)
 			}
-			if _, err := conn.Write(p.GetData().GetData()); err != nil {
-				return nil //nolint:nilerr // toClient has told the client that the connection ended
+			if !broken {
+				_, err := conn.Write(p.GetData().GetData())
+				broken = err != nil
 			}
 		case wirepb.PacketType_CLOSE_REQ:
 			if id := p.GetCloseRequest().GetConnectID(); id != frontID {

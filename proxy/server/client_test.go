@@ -2,10 +2,12 @@ package server
 
 import (
 	"bytes"
+	"crypto/x509"
 	"crypto/x509/pkix"
 	"io"
 	"net"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -97,4 +99,32 @@ func TestAClientReachesNoConnectionButItsOwn(t *testing.T) {
 		}
 	}
 	ask(t, theirs, "still mine")
+}
+
+func TestAStreamThatWasOpenedInTimeDialsNothingAfterItsCertificatesEnd(t *testing.T) {
+	d := open(t, hub.Options{}, "hz-1")
+	d.agent(t, d.address, "a", d.agents.agentCert(t, "hz-1", nil))
+	d.wait(t, "hz-1", 2)
+	reached := make(chan bool, 1)
+	address := serveTCP(t, func(net.Conn) { reached <- true })
+	ends := time.Now().Add(2 * time.Second)
+	conn, err := grpc.NewClient(d.address, grpc.WithTransportCredentials(d.credentials(d.clients.issue(t, pkix.Name{CommonName: "operator"}, func(c *x509.Certificate) { c.NotAfter = ends }))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	s, err := wirepb.NewProxyServiceClient(conn).Proxy(metadata.AppendToOutgoingContext(t.Context(), ClusterHeader, "hz-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Until(ends.Add(100 * time.Millisecond)))
+	_ = s.Send(&wirepb.Packet{Type: wirepb.PacketType_DIAL_REQ, Payload: &wirepb.Packet_DialRequest{DialRequest: &wirepb.DialRequest{Protocol: "tcp", Address: address, Random: 7}}})
+	if p, err := s.Recv(); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("it is answered with %v, %v", p, err)
+	}
+	select {
+	case <-reached:
+		t.Error("the member was dialled")
+	case <-time.After(100 * time.Millisecond):
+	}
 }

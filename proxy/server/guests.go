@@ -40,6 +40,18 @@ type guest struct {
 
 func (g *guest) cert() *x509.Certificate { return g.shown[0] }
 
+// bound is the context of a guest's stream, which ends with the guest's certificate and with the trust in it as well.
+func (g *guest) bound(stream context.Context) (context.Context, context.CancelFunc) {
+	ctx, end := context.WithCancelCause(stream)
+	stop := context.AfterFunc(g.ctx, func() { end(context.Cause(g.ctx)) })
+	ctx, cancel := context.WithDeadlineCause(ctx, g.cert().NotAfter, fmt.Errorf("the certificate, which was %s, has expired", g.role.name))
+	return ctx, func() {
+		stop()
+		cancel()
+		end(context.Canceled)
+	}
+}
+
 // guests are all of a server's.
 type guests struct {
 	mu  sync.Mutex

@@ -25,7 +25,7 @@ func (s *Server) tell(ctx context.Context, send func(roster.Entry) error) error 
 		s.opts.Hub.Refused("client", g.from, message)
 		return status.Error(codes.PermissionDenied, message)
 	}
-	ctx, cancel := context.WithDeadline(ctx, g.cert().NotAfter)
+	ctx, cancel := g.bound(ctx)
 	defer cancel()
 	news := &news{members: map[string]bool{}, came: make(chan struct{}, 1)}
 	s.opts.Hub.Subscribe(ctx, news.add)
@@ -40,9 +40,7 @@ func (s *Server) tell(ctx context.Context, send func(roster.Entry) error) error 
 	for {
 		select {
 		case <-ctx.Done():
-			return status.FromContextError(ctx.Err()).Err()
-		case <-g.ctx.Done():
-			return status.Error(codes.Unauthenticated, context.Cause(g.ctx).Error())
+			return status.Error(codes.Unauthenticated, context.Cause(ctx).Error())
 		case <-news.came:
 		}
 		for member := range news.take() {

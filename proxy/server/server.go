@@ -31,8 +31,8 @@ const (
 	handshakeTimeout = 10 * time.Second
 	// window is how much of one stream may be on its way without being taken.
 	window = 1 << 20
-	// maxStreams bounds the streams of one connection.
-	maxStreams = 1000
+	// maxStreams bounds the streams of one connection. A plane has one for all that it dials; those of agents the hub bounds.
+	maxStreams = 1 << 16
 	// lookAgain is how often it is seen whether those who are served are still trusted.
 	lookAgain = time.Second
 )

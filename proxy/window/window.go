@@ -34,6 +34,9 @@ func Of(md metadata.MD) int64 {
 	return min(n, most)
 }
 
+// Kept is the window that another end keeps to which was told n.
+func Kept(n int64) int64 { return min(n, most) }
+
 // Taken is the packet that says that n more bytes of a connection were taken.
 func Taken(id, n int64) *client.Packet {
 	return &client.Packet{Type: packetTaken, Payload: &client.Packet_Data{
