@@ -1,4 +1,4 @@
-// Command cellfed-manager runs parts of CellFed outside of the plane's server: at present, a server of tunnels on its own.
+// Command cellfed-manager runs parts of CellFed outside of the plane's server: at present, a proxy server on its own.
 package main
 
 import (

@@ -44,17 +44,17 @@ func newProxyCommand() *cobra.Command {
 	f := &proxyFlags{}
 	cmd := &cobra.Command{
 		Use:   "proxy",
-		Short: "Run a server of tunnels on its own",
-		Long: `Run a server of tunnels on its own.
+		Short: "Run a proxy server on its own",
+		Long: `Run a proxy server on its own.
 
 Agents of members behind firewalls hold tunnels open to it, and the plane dials
 through them. Run several, so that one may die: agents connect to each, and the
 plane finds by itself which has a member's agents. The plane may serve tunnels as
 well, or not at all (cellfed server --tunnel-port=-1).
 
-cellfed keys tunnel-server makes the directory that it runs from.`,
+cellfed keys proxy-server makes the directory that it runs from.`,
 		Example: `  # Where the plane runs: what a server needs that is reached as proxy-1.example
-  cellfed keys tunnel-server --data-dir /var/lib/cellfed --out proxy-1 --plane https://plane.example:6443 --host proxy-1.example
+  cellfed keys proxy-server --data-dir /var/lib/cellfed --out proxy-1 --plane https://plane.example:6443 --host proxy-1.example
   # Where the server runs, with that directory
   cellfed-manager proxy --dir proxy-1 --bind-address 0.0.0.0 --address proxy-1.example:8132`,
 		Args: cobra.NoArgs,
@@ -66,7 +66,7 @@ cellfed keys tunnel-server makes the directory that it runs from.`,
 
 func (f *proxyFlags) add(fs *pflag.FlagSet) {
 	fs.SortFlags = false
-	fs.StringVar(&f.dir, "dir", "", "directory that cellfed keys tunnel-server made; the following flags say the same file by file, and win over it")
+	fs.StringVar(&f.dir, "dir", "", "directory that cellfed keys proxy-server made; the following flags say the same file by file, and win over it")
 	fs.StringVar(&f.kubeconfig, "kubeconfig", "", "how to reach the plane (in a pod of the plane's cluster: its service account)")
 	fs.StringVar(&f.files.Cert, "tls-cert-file", "", "certificate that agents and the plane are shown; read anew while it runs")
 	fs.StringVar(&f.files.Key, "tls-private-key-file", "", "its key")
@@ -86,16 +86,16 @@ func (f *proxyFlags) add(fs *pflag.FlagSet) {
 // complete fills in what the directory says.
 func (f *proxyFlags) complete() error {
 	if f.dir != "" {
-		in := host.TunnelServerFilesIn(f.dir)
+		in := host.ProxyServerFilesIn(f.dir)
 		f.files.Cert, f.files.Key = cmp.Or(f.files.Cert, in.Cert), cmp.Or(f.files.Key, in.Key)
 		f.files.AgentCA, f.files.ClientCA = cmp.Or(f.files.AgentCA, in.AgentCA), cmp.Or(f.files.ClientCA, in.ClientCA)
-		f.kubeconfig = cmp.Or(f.kubeconfig, host.TunnelServerKubeconfigIn(f.dir))
+		f.kubeconfig = cmp.Or(f.kubeconfig, host.ProxyServerKubeconfigIn(f.dir))
 	}
 	for _, c := range []struct{ flag, file string }{
 		{"--tls-cert-file", f.files.Cert}, {"--tls-private-key-file", f.files.Key}, {"--agent-ca-file", f.files.AgentCA}, {"--client-ca-file", f.files.ClientCA},
 	} {
 		if c.file == "" {
-			return fmt.Errorf("%s is missing: say --dir with a directory that cellfed keys tunnel-server made, or each file", c.flag)
+			return fmt.Errorf("%s is missing: say --dir with a directory that cellfed keys proxy-server made, or each file", c.flag)
 		}
 		if _, err := os.Stat(c.file); err != nil {
 			return fmt.Errorf("%s: %w", c.flag, err)

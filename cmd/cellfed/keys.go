@@ -18,8 +18,8 @@ import (
 func newKeysCommand() *cobra.Command {
 	keys := &cobra.Command{
 		Use:   "keys",
-		Short: "Hand the keys of a plane to its other servers, and certificates to servers of tunnels",
-		Long: `Hand the keys of a plane to its other servers, and certificates to servers of tunnels.
+		Short: "Hand the keys of a plane to its other servers, and certificates to proxy servers",
+		Long: `Hand the keys of a plane to its other servers, and certificates to proxy servers.
 
 All servers of one plane, that is, on one database, share its certificate
 authorities, the key that signs service account tokens and the encryption of
@@ -27,7 +27,7 @@ secrets. Each makes certificates of its own for its own addresses.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	keys.AddCommand(newKeysExportCommand(), newKeysImportCommand(), newKeysTunnelServerCommand())
+	keys.AddCommand(newKeysExportCommand(), newKeysImportCommand(), newKeysProxyServerCommand())
 	return keys
 }
 
@@ -87,12 +87,12 @@ func newKeysImportCommand() *cobra.Command {
 	return cmd
 }
 
-func newKeysTunnelServerCommand() *cobra.Command {
+func newKeysProxyServerCommand() *cobra.Command {
 	var dataDir, out, plane string
 	var hosts []string
 	cmd := &cobra.Command{
-		Use:   "tunnel-server",
-		Short: "Make what a server of tunnels needs that runs on its own",
+		Use:   "proxy-server",
+		Short: "Make what a proxy server needs that runs on its own",
 		Long: `Make the directory that cellfed-manager proxy runs from.
 
 It holds a certificate for the server's addresses, the certificates of whom it
@@ -100,7 +100,7 @@ believes, and a kubeconfig with which it may see the plane's members and tell
 where it is, and nothing else. The certificates are good for a year: run the
 command again with the same directory to renew them, which a running server takes
 up by itself.`,
-		Example: "  cellfed keys tunnel-server --data-dir /var/lib/cellfed --out proxy-1 --plane https://plane.example:6443 --host proxy-1.example --host 10.0.0.7",
+		Example: "  cellfed keys proxy-server --data-dir /var/lib/cellfed --out proxy-1 --plane https://plane.example:6443 --host proxy-1.example --host 10.0.0.7",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dataDir == "" || out == "" || len(hosts) == 0 {
@@ -127,16 +127,16 @@ up by itself.`,
 					return fmt.Errorf("--host=%s is neither an IP address nor a name: give it without a port", h)
 				}
 			}
-			if err := host.IssueTunnelServer(dataDir, out, plane, ips, names, time.Now()); err != nil {
+			if err := host.IssueProxyServer(dataDir, out, plane, ips, names, time.Now()); err != nil {
 				return err
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s has what a server of tunnels needs, for the plane at %s. Start it with: cellfed-manager proxy --dir %s\n", out, plane, out)
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s has what a proxy server needs, for the plane at %s. Start it with: cellfed-manager proxy --dir %s\n", out, plane, out)
 			return err
 		},
 	}
 	cmd.Flags().StringVar(&dataDir, "data-dir", "", "data directory of a server that has run; it may be running")
 	cmd.Flags().StringVar(&out, "out", "", "directory to make, or to renew")
-	cmd.Flags().StringVar(&plane, "plane", "", "URL of the plane as seen from the server of tunnels (default: as admin.kubeconfig says)")
+	cmd.Flags().StringVar(&plane, "plane", "", "URL of the plane as seen from the proxy server (default: as admin.kubeconfig says)")
 	cmd.Flags().StringArrayVar(&hosts, "host", nil, "a name or IP address by which agents and the plane reach the server; may be given several times")
 	return cmd
 }

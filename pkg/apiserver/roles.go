@@ -41,7 +41,7 @@ func ensureRoles(ctx context.Context, loopback *rest.Config) error {
 			work = append(work, func() error { return ensureBinding(client, binding) })
 		}
 	}
-	for _, role := range []func() (rbacv1.ClusterRole, rbacv1.ClusterRoleBinding){agentRole, tunnelServerRole} {
+	for _, role := range []func() (rbacv1.ClusterRole, rbacv1.ClusterRoleBinding){agentRole, proxyServerRole} {
 		role, binding := role()
 		work = append(work,
 			func() error { return ensureRole(client, role) },
@@ -50,9 +50,9 @@ func ensureRoles(ctx context.Context, loopback *rest.Config) error {
 	return inParallel(ctx, work)
 }
 
-// tunnelServerRole is what servers of tunnels on their own may do at the plane: see whose agents to let in, and tell where
+// proxyServerRole is what proxy servers on their own may do at the plane: see whose agents to let in, and tell where
 // they are.
-func tunnelServerRole() (rbacv1.ClusterRole, rbacv1.ClusterRoleBinding) {
+func proxyServerRole() (rbacv1.ClusterRole, rbacv1.ClusterRoleBinding) {
 	name := metav1.ObjectMeta{Name: identity.ServerOrganization}
 	return rbacv1.ClusterRole{ObjectMeta: name, Rules: []rbacv1.PolicyRule{
 			{APIGroups: []string{corev1beta1.GroupVersion.Group}, Resources: []string{"kubefedclusters"}, Verbs: []string{"get", "list", "watch"}},

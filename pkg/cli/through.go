@@ -105,7 +105,7 @@ func newThroughCommand(flags *genericclioptions.ConfigFlags, streams genericioop
 	f := cmd.Flags()
 	f.StringVar(&o.memberKubeconfig, "member-kubeconfig", "", "Kubeconfig with your credentials for the member; its server is not used (default: the plane's credentials)")
 	f.StringVar(&o.memberContext, "member-context", "", "Context of the member in that kubeconfig (default: its current one)")
-	f.StringSliceVar(&o.servers, "tunnel-server", nil, "HOST:PORT of a tunnel server of the plane as seen from here; may be repeated (default: those the plane tells)")
+	f.StringSliceVar(&o.servers, "tunnel-server", nil, "HOST:PORT of a proxy server of the plane as seen from here; may be repeated (default: those the plane tells)")
 	f.StringVar(&o.listen, "listen", o.listen, "IP:PORT of this machine that leads to the member; port 0 takes a free one")
 	f.StringVar(&o.write, "write-kubeconfig", "", "File to write the kubeconfig to; it must not be there (default: one in the temporary directory)")
 	f.DurationVar(&o.wait, "wait", o.wait, "How long an agent of the member may take to be found")
@@ -205,7 +205,7 @@ func (o *throughOptions) access(ctx context.Context, kfc *corev1beta1.KubeFedClu
 	return member.Config{REST: own.config}, nil
 }
 
-// dialler uses the servers of tunnels that the plane tells of, with the certificate of whoever this is.
+// dialler uses the proxy servers that the plane tells of, with the certificate of whoever this is.
 func (o *throughOptions) dialler(ctx context.Context) (*remote.Servers, error) {
 	addresses := o.servers
 	if len(addresses) == 0 {
@@ -214,7 +214,7 @@ func (o *throughOptions) dialler(ctx context.Context) (*remote.Servers, error) {
 			return nil, err
 		}
 		if told == nil || len(told.Data) == 0 {
-			return nil, errors.New("the plane tells of no tunnel server: give --tunnel-server")
+			return nil, errors.New("the plane tells of no proxy server: give --tunnel-server")
 		}
 		addresses = slices.Compact(slices.Sorted(maps.Values(told.Data)))
 	}
@@ -255,7 +255,7 @@ func (o *throughOptions) find(ctx context.Context, servers *remote.Servers) erro
 			if why := servers.Failure(); why != nil {
 				return fmt.Errorf("no agent of member %s was found within %s: %w", o.name, o.wait, why)
 			}
-			return fmt.Errorf("no agent of member %s is connected to a tunnel server of the plane: kubectl get kubefedcluster %s -n %s -o wide tells more", o.name, o.name, wellknown.FederationNamespace)
+			return fmt.Errorf("no agent of member %s is connected to a proxy server of the plane: kubectl get kubefedcluster %s -n %s -o wide tells more", o.name, o.name, wellknown.FederationNamespace)
 		}
 	}
 	return nil

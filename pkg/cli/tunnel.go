@@ -47,7 +47,7 @@ type tunnelOptions struct {
 func (t *tunnelOptions) addFlags(f *pflag.FlagSet) {
 	t.tokenTTL = time.Hour
 	f.BoolVar(&t.on, "tunnel", false, "The plane cannot reach the member: an agent in the member keeps a tunnel to the plane open")
-	f.StringSliceVar(&t.servers, "tunnel-server", nil, "With --tunnel: HOST:PORT of the plane's tunnel server as seen from the member; may be repeated (default: those the plane tells)")
+	f.StringSliceVar(&t.servers, "tunnel-server", nil, "With --tunnel: HOST:PORT of the plane's proxy server as seen from the member; may be repeated (default: those the plane tells)")
 	f.StringVar(&t.planeURL, "plane-url", "", "With --tunnel: URL of the plane's API server as seen from the member (default: the one that kubectl uses)")
 	f.DurationVar(&t.tokenTTL, "token-ttl", t.tokenTTL, "With --tunnel: how long the agent's token is good; one agent can use it once")
 	f.BoolVar(&t.newIdentity, "new-identity", false, "With --tunnel: cut off the member's former agents, whose certificates are worthless from now on")
@@ -206,14 +206,14 @@ func (o *joinOptions) agentInput(ctx context.Context, in planeInput) (agentInput
 	return a, nil
 }
 
-// toldServers are the tunnel servers that the plane says it has.
+// toldServers are the proxy servers that the plane says it has.
 func (o *joinOptions) toldServers(ctx context.Context) ([]string, error) {
 	told, err := get[corev1.ConfigMap](ctx, o.plane, configMaps, wellknown.FederationNamespace, wellknown.TunnelServersConfigMap)
 	if err != nil {
 		return nil, err
 	}
 	if told == nil || len(told.Data) == 0 {
-		return nil, fmt.Errorf("the plane tells of no tunnel server: is it started with --tunnel-port? Give --tunnel-server for one that runs by itself")
+		return nil, fmt.Errorf("the plane tells of no proxy server: is it started with --tunnel-port? Give --tunnel-server for one that runs by itself")
 	}
 	servers := slices.Sorted(maps.Values(told.Data))
 	return slices.Compact(servers), nil

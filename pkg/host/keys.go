@@ -47,7 +47,7 @@ type Keys struct {
 	// ClientCAs are both of these in one file, for the API server: agents come to it for their next certificate. It is
 	// written anew from the two at every start and renewal.
 	ClientCAs string
-	// TunnelClientCert and TunnelClientKey are what this server dials through other servers of tunnels with.
+	// TunnelClientCert and TunnelClientKey are what this server dials through other proxy servers with.
 	TunnelClientCert, TunnelClientKey string
 	// AdminCert and AdminKey are the administrator's.
 	AdminCert, AdminKey string

@@ -34,24 +34,24 @@ func TunnelFilesIn(dir string) TunnelFiles {
 	}
 }
 
-// TunnelServerFilesIn are those of a directory that IssueTunnelServer made. Nothing is signed there and nobody is dialled.
-func TunnelServerFilesIn(dir string) TunnelFiles {
+// ProxyServerFilesIn are those of a directory that IssueProxyServer made. Nothing is signed there and nobody is dialled.
+func ProxyServerFilesIn(dir string) TunnelFiles {
 	in := func(name string) string { return filepath.Join(dir, name) }
 	return TunnelFiles{Cert: in("serving.crt"), Key: in("serving.key"), AgentCA: in(tunnelCACert), ClientCA: in("client-ca.crt")}
 }
 
-// TunnelServerKubeconfigIn is how the server of such a directory reaches the plane.
-func TunnelServerKubeconfigIn(dir string) string { return filepath.Join(dir, "kubeconfig") }
+// ProxyServerKubeconfigIn is how the server of such a directory reaches the plane.
+func ProxyServerKubeconfigIn(dir string) string { return filepath.Join(dir, "kubeconfig") }
 
-// tunnelServer is who servers of tunnels on their own are to the plane.
-const tunnelServer = "cellfed:tunnel-server"
+// proxyServer is who proxy servers on their own are to the plane.
+const proxyServer = "cellfed:tunnel-server"
 
-// IssueTunnelServer makes a directory with all that a server of tunnels needs that runs on its own: its certificate for the
+// IssueProxyServer makes a directory with all that a proxy server needs that runs on its own: its certificate for the
 // addresses and names by which it is reached, the authorities of agents and clients, without their keys, and a kubeconfig
 // for the plane at url. When the directory is there already, what is near its end or lacks a name is made anew. The server of the
 // data directory may be running.
-func IssueTunnelServer(dataDir, out, url string, ips []net.IP, names []string, now time.Time) error {
-	from, files := TunnelFilesIn(dataDir), TunnelServerFilesIn(out)
+func IssueProxyServer(dataDir, out, url string, ips []net.IP, names []string, now time.Time) error {
+	from, files := TunnelFilesIn(dataDir), ProxyServerFilesIn(out)
 	serving, err := existing(from.ServerCA)
 	if err != nil {
 		return err
@@ -76,7 +76,7 @@ func IssueTunnelServer(dataDir, out, url string, ips []net.IP, names []string, n
 		return err
 	}
 	cert, key := filepath.Join(out, "client.crt"), filepath.Join(out, "client.key")
-	if err := leaf(clientTemplate(tunnelServer, identity.ServerOrganization), clients, cert, key, now); err != nil {
+	if err := leaf(clientTemplate(proxyServer, identity.ServerOrganization), clients, cert, key, now); err != nil {
 		return err
 	}
 	ca, err := os.ReadFile(from.ServerCA)
@@ -85,7 +85,7 @@ func IssueTunnelServer(dataDir, out, url string, ips []net.IP, names []string, n
 	}
 	// By their names, so that a client that runs takes up what is made anew.
 	who := &clientcmdapi.AuthInfo{ClientCertificate: filepath.Base(cert), ClientKey: filepath.Base(key)}
-	return writeKubeconfigOf(TunnelServerKubeconfigIn(out), url, tunnelServer, ca, who)
+	return writeKubeconfigOf(ProxyServerKubeconfigIn(out), url, proxyServer, ca, who)
 }
 
 // existing is an authority that is there with its key.

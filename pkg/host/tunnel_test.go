@@ -117,12 +117,12 @@ func TestAServerOfTunnelsGetsCertificatesAndNoKeyOfAnAuthority(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "proxy-1")
 	issue := func(now time.Time, ips []net.IP, names ...string) {
 		t.Helper()
-		if err := IssueTunnelServer(d.Path(), out, "https://plane.example:6443", ips, names, now); err != nil {
+		if err := IssueProxyServer(d.Path(), out, "https://plane.example:6443", ips, names, now); err != nil {
 			t.Fatal(err)
 		}
 	}
 	issue(start, local, "proxy-1.example")
-	files := TunnelServerFilesIn(out)
+	files := ProxyServerFilesIn(out)
 	cert := verify(t, files.Cert, k.ServingCA, x509.ExtKeyUsageServerAuth, start)
 	if cert.VerifyHostname("proxy-1.example") != nil || cert.VerifyHostname("127.0.0.1") != nil || cert.VerifyHostname("plane.example") == nil {
 		t.Errorf("it is for %v and %v", cert.DNSNames, cert.IPAddresses)
@@ -187,7 +187,7 @@ func TestAServerOfTunnelsGetsCertificatesAndNoKeyOfAnAuthority(t *testing.T) {
 
 func TestOnlyAPlanesOwnServerIssuesForServersOfTunnels(t *testing.T) {
 	empty := t.TempDir()
-	err := IssueTunnelServer(empty, filepath.Join(t.TempDir(), "x"), "https://plane.example", local, nil, start)
+	err := IssueProxyServer(empty, filepath.Join(t.TempDir(), "x"), "https://plane.example", local, nil, start)
 	if err == nil || !strings.Contains(err.Error(), "start a server with that data directory once") {
 		t.Errorf("%v", err)
 	}

@@ -12,7 +12,7 @@ import (
 // It is all that the plane knows of tunnels, so that what carries them can be another.
 type TunnelFunc func(ctx context.Context, member, address string) (net.Conn, error)
 
-// errNoTunnels is what members behind a tunnel get from a process that has no tunnel server.
+// errNoTunnels is what members behind a tunnel get from a process that has no proxy server.
 var errNoTunnels = errors.New("the KubeFedCluster has spec.tunnel, and this plane serves no tunnels: start it with --tunnel-port, or remove spec.tunnel")
 
 // throughTunnel opens a member's connections through its tunnel.

@@ -25,7 +25,10 @@ func newNetwork() (_ *spawner, network string, err error) {
 			return fmt.Errorf("%w: %w", errNoNamespace, err)
 		}
 		network = fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), unix.Gettid())
-		return raiseLoopback()
+		if err := raiseLoopback(); err != nil {
+			return fmt.Errorf("%w: %w", errNoNamespace, err)
+		}
+		return nil
 	})
 	return s, network, err
 }

@@ -14,9 +14,9 @@
 // for two things only: which of two lanes it lacks, and how much of a connection may be under way to it.
 //
 // Slow readers. A stream carries many connections one packet after the other. Our agents keep to windows (proxy/window),
-// so that a reader that does not read holds up its own writer and nothing else. ANP has no flow control for each
-// connection, and with an unmodified agent such a reader must in the end hold up the others of its stream, or be ended.
-// Each agent therefore holds two streams: one for control, where a reader that stalls is ended at once, and one for bulk,
+// so that a reader that does not read holds up its own writer and nothing else, until some sixty of one stream have stopped
+// altogether. ANP has no flow control for each connection, and with an unmodified agent such a reader must in the end hold
+// up the others of its stream, or be ended. Each agent therefore holds two streams: one for control, where a reader that stalls is ended at once, and one for bulk,
 // where it has seconds. Agents are told so in ANP's own way, as if there were two servers.
 //
 // It must not know how certificates are made or which members there are: it is told whom to admit.

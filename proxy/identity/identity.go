@@ -27,7 +27,7 @@ const (
 	// ClientOrganization is the organization of certificates with which the plane's processes dial members through servers
 	// of tunnels. It may do nothing else.
 	ClientOrganization = "cellfed:tunnel-clients"
-	// ServerOrganization is the organization of certificates with which servers of tunnels on their own come to the plane:
+	// ServerOrganization is the organization of certificates with which proxy servers on their own come to the plane:
 	// the group that they have at the API server.
 	ServerOrganization = "cellfed:tunnel-servers"
 

@@ -1,4 +1,4 @@
-// Package remote dials members through servers of tunnels that run in other processes, in the protocol of
+// Package remote dials members through proxy servers that run in other processes, in the protocol of
 // konnectivity-client, and knows from their rosters which of them has a member's agents.
 //
 // It speaks the protocol itself: konnectivity-client makes a TLS connection for every dial, and its net.Conn has no

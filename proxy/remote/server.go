@@ -52,7 +52,7 @@ type ServerError struct {
 
 // Error implements error.
 func (e *ServerError) Error() string {
-	return fmt.Sprintf("the tunnel server %s: %v", e.Address, e.Err)
+	return fmt.Sprintf("the proxy server %s: %v", e.Address, e.Err)
 }
 
 // Unwrap gives the cause.

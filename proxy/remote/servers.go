@@ -122,7 +122,7 @@ func (s *Servers) follow(ctx context.Context, k *known) {
 		err := s.serverOf(k).Follow(ctx, func(e roster.Entry) {
 			if e.Complete {
 				s.failed(k, nil)
-				s.opts.Log.Info("A tunnel server is connected", "server", k.address)
+				s.opts.Log.Info("A proxy server is connected", "server", k.address)
 				return
 			}
 			s.heard(k, e)
@@ -140,7 +140,7 @@ func (s *Servers) follow(ctx context.Context, k *known) {
 		}
 		if words := err.Error(); words != told { // once for each reason
 			told = words
-			s.opts.Log.Info("A tunnel server cannot be heard, and is tried again", "server", k.address, "members", lost, "reason", words)
+			s.opts.Log.Info("A proxy server cannot be heard, and is tried again", "server", k.address, "members", lost, "reason", words)
 		}
 		select {
 		case <-ctx.Done():

@@ -1,4 +1,4 @@
-// Package roster is how a server of tunnels tells which members' agents are connected to it, to those who dial through it
+// Package roster is how a proxy server tells which members' agents are connected to it, to those who dial through it
 // from elsewhere: first all there are, then each change.
 //
 // ANP has no words for that, so it is a service of our own beside ANP's on the same port. It is told and not asked, so

@@ -24,7 +24,7 @@ import (
 	"github.com/cellfed/cellfed/test/harness/process"
 )
 
-// proxy is a server of tunnels on its own.
+// proxy is a proxy server on its own.
 type proxy struct {
 	*site
 	name, address, health string
@@ -42,7 +42,7 @@ func freeAddress(t *testing.T) string {
 	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
-// proxy issues what a server of tunnels needs, and runs it.
+// proxy issues what a proxy server needs, and runs it.
 func (s *site) proxy(name string) *proxy {
 	s.Helper()
 	p := &proxy{site: s, name: name, address: freeAddress(s.T), health: freeAddress(s.T)}
@@ -51,7 +51,7 @@ func (s *site) proxy(name string) *proxy {
 	if err != nil {
 		s.Fatal(err)
 	}
-	if out, err := exec.CommandContext(s.Context(), cellfed, "keys", "tunnel-server", "--data-dir="+s.plane.DataDir, "--out="+dir, "--host=127.0.0.1").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(s.Context(), cellfed, "keys", "proxy-server", "--data-dir="+s.plane.DataDir, "--out="+dir, "--host=127.0.0.1").CombinedOutput(); err != nil {
 		s.Fatalf("%v: %s", err, out)
 	}
 	_, port, _ := net.SplitHostPort(p.address)
@@ -115,7 +115,7 @@ func (s *site) dialler(addresses ...string) *remote.Servers {
 	return d
 }
 
-// reached is how long it takes until the member's API server answers through servers of tunnels.
+// reached is how long it takes until the member's API server answers through proxy servers.
 func (s *site) reached(d *remote.Servers) time.Duration {
 	s.Helper()
 	u, err := url.Parse(s.member.Config.Host)
@@ -221,7 +221,7 @@ func TestAServerOfTunnelsSaysWhatItLacks(t *testing.T) {
 		args []string
 		says string
 	}{
-		{nil, "cellfed keys tunnel-server"},
+		{nil, "cellfed keys proxy-server"},
 		{[]string{"--dir=" + t.TempDir()}, "no such file"},
 		{[]string{"--tls-cert-file=" + manager}, "--tls-private-key-file is missing"},
 	} {

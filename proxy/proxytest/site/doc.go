@@ -1,4 +1,4 @@
-// Package site runs servers of tunnels and agents in a test's own process, over real connections on loopback.
+// Package site runs proxy servers and agents in a test's own process, over real connections on loopback.
 //
 // It is for tests only, and apart from package proxytest because the tests of what it runs need certificates as well.
 package site

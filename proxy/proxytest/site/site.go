@@ -31,7 +31,7 @@ func New(t testing.TB) *Site {
 	return &Site{t, proxytest.NewAuthority(t, "serving"), proxytest.NewAuthority(t, "agents"), proxytest.NewAuthority(t, "clients")}
 }
 
-// Server is a server of tunnels.
+// Server is a proxy server.
 type Server struct {
 	*hub.Hub
 	Address string

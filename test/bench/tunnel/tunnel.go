@@ -18,7 +18,7 @@ const (
 	enrolment = "abcd1234"
 )
 
-// openTunnel starts a server of tunnels and an agent, and returns when the agent holds both lanes open.
+// openTunnel starts a proxy server and an agent, and returns when the agent holds both lanes open.
 func openTunnel(ctx context.Context, k *keys, t *target) (*hub.Hub, error) {
 	shown, err := k.server("tunnels")
 	if err != nil {
