@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -113,12 +114,13 @@ up by itself.`,
 				}
 				plane = config.Host
 			}
-			if u, err := url.Parse(plane); err != nil || u.Scheme != "https" || u.Hostname() == "" {
-				return fmt.Errorf("--plane=%s is no URL that begins with https://", plane)
+			if u, err := url.Parse(plane); err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" {
+				return errors.New("--plane is no URL of the form https://HOST:PORT")
 			}
 			var ips []net.IP
 			var names []string
 			for _, h := range hosts {
+				h = strings.ToLower(h)
 				if ip := net.ParseIP(h); ip != nil {
 					ips = append(ips, ip)
 				} else if problems := validation.IsDNS1123Subdomain(h); len(problems) == 0 {

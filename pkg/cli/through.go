@@ -124,6 +124,9 @@ func (o *throughOptions) validate() error {
 	} else if !ip.IsLoopback() {
 		return usagef("--listen=%s: everybody in that network would come to the member through it; want an address of loopback", o.listen)
 	}
+	if o.wait <= 0 {
+		return usagef("--wait=%s: want more than nothing", o.wait)
+	}
 	if o.memberContext != "" && o.memberKubeconfig == "" {
 		return usagef("--member-context is of --member-kubeconfig, which was not given")
 	}
@@ -228,7 +231,10 @@ func (o *throughOptions) dialler(ctx context.Context) (*remote.Servers, error) {
 		return nil, errors.New("tunnels are dialled with a client certificate, and your kubeconfig for the plane has none: use the plane's admin.kubeconfig")
 	}
 	servers := remote.NewServers(remote.Options{Log: logr.Discard(), TLS: func() (*tls.Config, error) { return to.Clone(), nil }})
-	return servers, servers.Use(addresses)
+	if err := servers.Use(addresses); servers.Len() == 0 {
+		return nil, err
+	}
+	return servers, nil
 }
 
 // find waits until a server tells of an agent of the member.
@@ -321,8 +327,12 @@ func (o *throughOptions) execute(ctx context.Context, kubeconfig string) error {
 		close(ended)
 	}
 	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.ExitCode() > 0 {
-		return &exitError{code: exit.ExitCode()} // it has said why
+	if errors.As(err, &exit) {
+		code := exit.ExitCode()
+		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+			code = 128 + int(status.Signal()) // as shells say it
+		}
+		return &exitError{code: code} // it has said why
 	}
 	if err != nil {
 		return fmt.Errorf("running %s: %w", o.command[0], err)

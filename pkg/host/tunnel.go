@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -51,6 +52,9 @@ const proxyServer = "cellfed:tunnel-server"
 // for the plane at url. When the directory is there already, what is near its end or lacks a name is made anew. The server of the
 // data directory may be running.
 func IssueProxyServer(dataDir, out, url string, ips []net.IP, names []string, now time.Time) error {
+	if inside(dataDir, out) {
+		return fmt.Errorf("%s is in the data directory %s, whose own files have the same names: take another directory", out, dataDir)
+	}
 	from, files := TunnelFilesIn(dataDir), ProxyServerFilesIn(out)
 	serving, err := existing(from.ServerCA)
 	if err != nil {
@@ -86,6 +90,30 @@ func IssueProxyServer(dataDir, out, url string, ips []net.IP, names []string, no
 	// By their names, so that a client that runs takes up what is made anew.
 	who := &clientcmdapi.AuthInfo{ClientCertificate: filepath.Base(cert), ClientKey: filepath.Base(key)}
 	return writeKubeconfigOf(ProxyServerKubeconfigIn(out), url, proxyServer, ca, who)
+}
+
+// inside tells whether a path leads to a directory or into it, also by symbolic links.
+func inside(dir, path string) bool {
+	dir, path = resolved(dir), resolved(path)
+	relative, err := filepath.Rel(dir, path)
+	return err == nil && relative != ".." && !strings.HasPrefix(relative, ".."+string(filepath.Separator))
+}
+
+// resolved is a path without symbolic links, as far as it is there.
+func resolved(path string) string {
+	if absolute, err := filepath.Abs(path); err == nil {
+		path = absolute
+	}
+	rest := ""
+	for at := path; ; at = filepath.Dir(at) {
+		if real, err := filepath.EvalSymlinks(at); err == nil {
+			return filepath.Join(real, rest)
+		}
+		if at == filepath.Dir(at) {
+			return path
+		}
+		rest = filepath.Join(filepath.Base(at), rest)
+	}
 }
 
 // existing is an authority that is there with its key.

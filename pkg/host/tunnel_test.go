@@ -195,3 +195,24 @@ func TestOnlyAPlanesOwnServerIssuesForServersOfTunnels(t *testing.T) {
 		t.Errorf("it made %v there", left)
 	}
 }
+
+func TestAProxyServersDirectoryIsNotThePlanes(t *testing.T) {
+	d := open(t)
+	keys(t, d, start, local)
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(d.Path(), link); err != nil {
+		t.Fatal(err)
+	}
+	before := contents(t, d)
+	for _, out := range []string{d.Path(), filepath.Join(d.Path(), "pki"), filepath.Join(d.Path(), "a", "b"), filepath.Join(link, "pki"), link} {
+		if err := IssueProxyServer(d.Path(), out, "https://plane.example", local, nil, start); err == nil || !strings.Contains(err.Error(), "take another directory") {
+			t.Errorf("%s: %v", out, err)
+		}
+	}
+	if c := changed(before, contents(t, d)); len(c) != 0 {
+		t.Errorf("%v were changed", c)
+	}
+	if err := IssueProxyServer(d.Path(), d.Path()+"-proxy", "https://plane.example", local, nil, start); err != nil {
+		t.Error(err)
+	}
+}

@@ -35,10 +35,16 @@ func publish(ctx context.Context, config *rest.Config, name string, where places
 		return fmt.Errorf("making a client: %w", err)
 	}
 	told := ""
+	published := map[string]bool{}
 	for {
 		var err error
 		for inMap, address := range where {
-			err = errors.Join(err, publishOnce(ctx, client, inMap, name, address))
+			other, publishErr := publishOnce(ctx, client, inMap, name, address)
+			err = errors.Join(err, publishErr)
+			if published[inMap] && other != "" {
+				klog.FromContext(ctx).Info("Another server has told of itself under this server's name, which only one may have", "name", name, "configMap", inMap, "its", other, "ours", address)
+			}
+			published[inMap] = published[inMap] || publishErr == nil
 		}
 		if err != nil && ctx.Err() == nil && err.Error() != told { // tried again; joining needs it, and nothing else
 			told = err.Error()
@@ -56,7 +62,8 @@ func publish(ctx context.Context, config *rest.Config, name string, where places
 	}
 }
 
-func publishOnce(ctx context.Context, client kubernetes.Interface, inMap, name, address string) error {
+// publishOnce tells where a server is, and returns where it was said to be when that was elsewhere.
+func publishOnce(ctx context.Context, client kubernetes.Interface, inMap, name, address string) (other string, err error) {
 	maps := client.CoreV1().ConfigMaps(wellknown.FederationNamespace)
 	have, err := maps.Get(ctx, inMap, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -64,17 +71,18 @@ func publishOnce(ctx context.Context, client kubernetes.Interface, inMap, name, 
 			ObjectMeta: metav1.ObjectMeta{Namespace: wellknown.FederationNamespace, Name: inMap},
 			Data:       dataOf(name, address),
 		}, metav1.CreateOptions{})
-		return err
+		return "", err
 	}
 	if err != nil || name == "" || have.Data[name] == address {
-		return err
+		return "", err
 	}
 	if have.Data == nil {
 		have.Data = map[string]string{}
 	}
+	other = have.Data[name]
 	have.Data[name] = address
 	_, err = maps.Update(ctx, have, metav1.UpdateOptions{})
-	return err
+	return other, err
 }
 
 func dataOf(name, address string) map[string]string {

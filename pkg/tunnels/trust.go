@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,6 +48,9 @@ func (t *trust) now() (server.Trust, error) {
 func (t *trust) read() (out server.Trust, err error) {
 	if out.Certificate, err = tls.LoadX509KeyPair(t.files.Cert, t.files.Key); err != nil {
 		return out, fmt.Errorf("reading the certificate of tunnels: %w", err)
+	}
+	if usages := out.Certificate.Leaf.ExtKeyUsage; len(usages) > 0 && !slices.Contains(usages, x509.ExtKeyUsageServerAuth) && !slices.Contains(usages, x509.ExtKeyUsageAny) {
+		return out, fmt.Errorf("reading the certificate of tunnels: %s is not a server's", t.files.Cert)
 	}
 	if out.Agents, err = pool(t.files.AgentCA); err != nil {
 		return out, err

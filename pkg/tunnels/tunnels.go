@@ -53,6 +53,9 @@ type Options struct {
 	Metrics prometheus.Registerer
 }
 
+// sayWaiting is after how long it is told that the plane has not been reached.
+const sayWaiting = 3 * time.Second
+
 var errNoServers = errors.New("this plane serves no tunnels, and no other server of them is known: start it with --tunnel-port, or run cellfed-manager proxy")
 
 // Tunnels are those that one process serves, and those of other servers that it dials through.
@@ -78,7 +81,13 @@ func New(opts Options, logger klog.Logger) *Tunnels {
 }
 
 // Ready tells whether tunnels are served, or none are meant to be.
-func (t *Tunnels) Ready() bool { return t.hub == nil || t.ready.Load() }
+func (t *Tunnels) Ready() bool {
+	if t.hub == nil {
+		return true
+	}
+	_, err := t.trust.now()
+	return err == nil && t.ready.Load()
+}
 
 // Dial opens a connection to an address as seen from a member, for traffic that must not wait: through an agent that is
 // connected here, or else through another server that has one.
@@ -162,6 +171,9 @@ func (t *Tunnels) Run(ctx context.Context, config *rest.Config) error {
 }
 
 func (t *Tunnels) serve(ctx context.Context, config *rest.Config) error {
+	if _, err := t.trust.now(); err != nil {
+		return err
+	}
 	listener, err := t.listen(ctx)
 	if err != nil {
 		return err
@@ -173,10 +185,15 @@ func (t *Tunnels) serve(ctx context.Context, config *rest.Config) error {
 	if err != nil {
 		return err
 	}
+	late := time.AfterFunc(sayWaiting, func() {
+		klog.FromContext(ctx).Info("Waiting for the plane, which says whose agents to let in", "plane", config.Host)
+	})
+	defer late.Stop()
 	// Not before it is known who may come in: an agent that is refused takes its time before it tries again.
 	if !clusters.synced(ctx) {
 		return nil // told to end meanwhile
 	}
+	late.Stop()
 	group.Go(func() error {
 		return server.New(server.Options{Hub: t.hub, Trust: t.trust.now, MayDial: mayDial}).Serve(ctx, listener)
 	})

@@ -79,6 +79,10 @@ func (s *Servers) Use(addresses []string) error {
 		if s.closed || s.servers[address] != nil {
 			continue
 		}
+		if host, port, err := net.SplitHostPort(address); err != nil || host == "" || port == "" || strings.ContainsFunc(address, unfit) {
+			errs = append(errs, fmt.Errorf("%q is not HOST:PORT of a proxy server", address))
+			continue
+		}
 		config, err := s.opts.TLS()
 		if err != nil {
 			errs = append(errs, &ServerError{address, err})
@@ -96,6 +100,9 @@ func (s *Servers) Use(addresses []string) error {
 	}
 	return errors.Join(errs...)
 }
+
+// unfit are characters that no address has.
+func unfit(r rune) bool { return r <= ' ' || r > '~' || r == '%' || r == '/' }
 
 // Len is how many are used.
 func (s *Servers) Len() int {

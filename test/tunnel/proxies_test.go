@@ -199,6 +199,23 @@ func TestServersOfTunnelsRunOnTheirOwn(t *testing.T) {
 		})
 	}
 
+	t.Log("Files that cannot serve end it at its start")
+	dir := strings.TrimPrefix(one.command[1], "--dir=")
+	for wrong, says := range map[string]string{
+		"--tls-cert-file=" + dir + "/client.crt --tls-private-key-file=" + dir + "/client.key": "is not a server's",
+		"--tls-private-key-file=" + dir + "/client.key":                                        "private key does not match",
+		"--agent-ca-file=" + dir + "/client.key":                                               "holds no certificate",
+	} {
+		manager, err := harness.Binary("cellfed-manager")
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.CommandContext(t.Context(), manager, append([]string{"proxy", "--dir=" + dir, "--port=0", "--name=wrong", "--health-address="}, strings.Fields(wrong)...)...).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), says) {
+			t.Errorf("%s: %v, %s", wrong, err, out)
+		}
+	}
+
 	t.Log("What a server may at the plane: no secrets, and no other ConfigMaps")
 	kubeconfig := strings.TrimPrefix(one.command[1], "--dir=") + "/kubeconfig"
 	for _, args := range [][]string{

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -60,12 +61,39 @@ func TestKubectlReachesAMemberThroughItsTunnel(t *testing.T) {
 		t.Errorf("code %d, %s%s", code, out, said)
 	}
 
-	t.Log("A port that stays until it is told to end")
-	file := filepath.Join(t.TempDir(), "hz-1.kubeconfig")
+	t.Log("A command that is told to end ends in its own way, and has the tunnel until then")
+	log := filepath.Join(t.TempDir(), "command.log")
 	binary, err := harness.Binary("kubectl-cellfed")
 	if err != nil {
 		t.Fatal(err)
 	}
+	running, err := process.Start("command", log, exec.Command(binary, "tunnel", "hz-1", "--kubeconfig="+s.plane.Kubeconfig, "--",
+		"sh", "-c", `trap '"$0" get namespace default -o name; exit 5' TERM; trap '' INT; echo "$KUBECONFIG"; while :; do sleep 0.1; done`, kubectl))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.eventually("the command runs", func() bool { return strings.Contains(running.LogTail(), "kubeconfig") })
+	given := strings.TrimSpace(running.LogTail())
+	if err := syscall.Kill(running.PID(), syscall.SIGINT); err != nil { // which is the command's, and it does not mind
+		t.Fatal(err)
+	}
+	time.Sleep(300 * time.Millisecond)
+	if err := running.End(syscall.SIGTERM, 20*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	var ended *exec.ExitError
+	if !errors.As(running.Exit(), &ended) || ended.ExitCode() != 5 || !strings.Contains(running.LogTail(), "namespace/default") || exists(given) {
+		t.Errorf("it ended with %v, the kubeconfig is there: %v; it said:\n%s", running.Exit(), exists(given), running.LogTail())
+	}
+
+	t.Log("What somebody wrote into the ConfigMap of proxy servers does not matter")
+	s.kubectl("patch", "configmap", "cellfed-tunnel-peers", "-n", "kube-federation-system", "--type=merge", "-p", `{"data":{"a":"%zz:1","b":"no port","c":"127.0.0.1:1","d":"a:1\nb"}}`)
+	if code, out, said := s.tunnelTo("--", "true"); code != 0 {
+		t.Errorf("code %d, %s%s", code, out, said)
+	}
+
+	t.Log("A port that stays until it is told to end")
+	file := filepath.Join(t.TempDir(), "hz-1.kubeconfig")
 	port, err := process.Start("tunnel", filepath.Join(t.TempDir(), "log"), exec.Command(binary, "tunnel", "hz-1", "--kubeconfig="+s.plane.Kubeconfig, "--write-kubeconfig="+file))
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +108,7 @@ func TestKubectlReachesAMemberThroughItsTunnel(t *testing.T) {
 	if code, _, said := s.tunnelTo("--write-kubeconfig="+file, "--", "true"); code != 1 || !strings.Contains(said, "file exists") {
 		t.Errorf("over a file that is there: code %d, %s", code, said)
 	}
-	if err := port.End(os.Interrupt, 10*time.Second); err != nil {
+	if err := port.End(syscall.SIGHUP, 10*time.Second); err != nil { // its terminal was closed
 		t.Error(err)
 	}
 	if port.Exit() != nil || exists(file) {
@@ -94,6 +122,7 @@ func TestKubectlReachesAMemberThroughItsTunnel(t *testing.T) {
 		says string
 	}{
 		{[]string{"--listen=0.0.0.0:0"}, 2, "loopback"},
+		{[]string{"--wait=0s"}, 2, "--wait"},
 		{[]string{"--member-context=x"}, 2, "--member-kubeconfig"},
 		{[]string{"--wait=1s", "--tunnel-server=" + freeAddress(t), "--", "true"}, 1, "refused"},
 		{[]string{"--", "/no/such/command"}, 1, "no such file"},
