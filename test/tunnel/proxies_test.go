@@ -42,8 +42,8 @@ func freeAddress(t *testing.T) string {
 	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
-// proxy issues what a proxy server needs, and runs it.
-func (s *site) proxy(name string) *proxy {
+// proxy issues what a proxy server needs, also under other names, and runs it.
+func (s *site) proxy(name string, hosts ...string) *proxy {
 	s.Helper()
 	p := &proxy{site: s, name: name, address: freeAddress(s.T), health: freeAddress(s.T)}
 	dir := filepath.Join(s.TempDir(), name)
@@ -51,7 +51,11 @@ func (s *site) proxy(name string) *proxy {
 	if err != nil {
 		s.Fatal(err)
 	}
-	if out, err := exec.CommandContext(s.Context(), cellfed, "keys", "proxy-server", "--data-dir="+s.plane.DataDir, "--out="+dir, "--host=127.0.0.1").CombinedOutput(); err != nil {
+	issue := []string{"keys", "proxy-server", "--data-dir=" + s.plane.DataDir, "--out=" + dir, "--host=127.0.0.1"}
+	for _, h := range hosts {
+		issue = append(issue, "--host="+h)
+	}
+	if out, err := exec.CommandContext(s.Context(), cellfed, issue...).CombinedOutput(); err != nil {
 		s.Fatalf("%v: %s", err, out)
 	}
 	_, port, _ := net.SplitHostPort(p.address)
