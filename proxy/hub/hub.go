@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/apiserver-network-proxy/proto/header"
 
 	"github.com/cellfed/cellfed/proxy/identity"
+	"github.com/cellfed/cellfed/proxy/roster"
 	"github.com/cellfed/cellfed/proxy/window"
 )
 
@@ -91,11 +92,11 @@ type Hub struct {
 	metrics *metrics
 	told    *told
 
+	watchers roster.Watchers
+
 	mu       sync.Mutex
 	closed   bool
 	clusters map[string]*cluster
-	watchers map[int]func(string)
-	nextID   int
 }
 
 // cluster is one member: who of its agents is admitted, and who is connected.
@@ -114,7 +115,7 @@ func New(opts Options) *Hub {
 	opts = opts.withDefaults()
 	return &Hub{
 		opts: opts, metrics: newMetrics(opts.Metrics), told: newTold(opts.Log),
-		clusters: map[string]*cluster{}, watchers: map[int]func(string){},
+		clusters: map[string]*cluster{},
 	}
 }
 
@@ -218,31 +219,9 @@ func (c *cluster) agents() []Agent {
 	return out
 }
 
-// Subscribe has changed called with the name of a member whose agents have come or gone, until ctx ends. It is called from
-// a goroutine of the hub's that holds no lock, and should return soon.
+// Subscribe has changed called with the name of a member whose agents have come or gone, until ctx ends.
 func (h *Hub) Subscribe(ctx context.Context, changed func(member string)) {
-	h.mu.Lock()
-	id := h.nextID
-	h.nextID++
-	h.watchers[id] = changed
-	h.mu.Unlock()
-	context.AfterFunc(ctx, func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		delete(h.watchers, id)
-	})
-}
-
-func (h *Hub) changed(name string) {
-	h.mu.Lock()
-	var watchers []func(string)
-	for _, w := range h.watchers {
-		watchers = append(watchers, w)
-	}
-	h.mu.Unlock()
-	for _, w := range watchers {
-		w(name)
-	}
+	h.watchers.Subscribe(ctx, changed)
 }
 
 // Serve serves one stream of an agent until it or ctx ends; why ctx ended is then told. Who the agent is says the
@@ -256,11 +235,11 @@ func (h *Hub) Serve(ctx context.Context, wire agent.AgentService_ConnectServer, 
 	if err != nil {
 		return err
 	}
-	h.changed(who.Cluster)
+	h.watchers.Tell(who.Cluster)
 	h.opts.Log.Info("An agent's tunnel is open", "member", who.Cluster, "agent", s.agent, "lane", s.lane.String(), "from", remote.String(), "certificateEnds", s.notAfter.UTC().Format(time.RFC3339))
 	err = s.run(ctx)
 	h.leave(s)
-	h.changed(who.Cluster)
+	h.watchers.Tell(who.Cluster)
 	h.opts.Log.Info("An agent's tunnel ended", "member", who.Cluster, "agent", s.agent, "lane", s.lane.String(), "reason", err.Error())
 	return err
 }

@@ -22,9 +22,10 @@ const Enrolment = "abcd1234"
 type Authority struct {
 	// Pool trusts it and nobody else.
 	Pool *x509.CertPool
+	// Certificate is its own.
+	Certificate *x509.Certificate
 
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
+	key *ecdsa.PrivateKey
 }
 
 // NewAuthority makes one that is good for an hour.
@@ -32,13 +33,13 @@ func NewAuthority(t testing.TB, name string) *Authority {
 	t.Helper()
 	key := newKey(t)
 	a := &Authority{Pool: x509.NewCertPool(), key: key}
-	a.cert = &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	a.Certificate = &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	cert, err := x509.ParseCertificate(a.sign(t, a.cert, key))
+	cert, err := x509.ParseCertificate(a.sign(t, a.Certificate, key))
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.cert = cert
+	a.Certificate = cert
 	a.Pool.AddCert(cert)
 	return a
 }
@@ -54,7 +55,7 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 
 func (a *Authority) sign(t testing.TB, template *x509.Certificate, key *ecdsa.PrivateKey) []byte {
 	t.Helper()
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, a.Certificate, key.Public(), a.key)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,7 +66,13 @@ func TestWhatTheMemberSaidLastArrivesAlsoWhenItTakesNothingMore(t *testing.T) {
 	one := s.Serve("one", "127.0.0.1:0", "hz-1")
 	said := make([]byte, 1<<20+12345)
 	_, _ = rand.Read(said)
-	to := s.Target(func(c net.Conn) { _, _ = c.Write(said) })
+	end := make(chan struct{})
+	defer close(end)
+	to := s.Target(func(c net.Conn) {
+		_, _ = c.Write(said)
+		_ = c.(*net.TCPConn).CloseWrite() // to close it with something unread would take back what was written
+		<-end
+	})
 	s.Agent("hz-1", []string{one.Address}, to)
 	d := s.dialler("plane", one.Address)
 	s.knows(d, "hz-1", 1)

@@ -28,15 +28,14 @@ type Options struct {
 
 // Servers are those that members can be dialled through.
 type Servers struct {
-	opts Options
+	opts     Options
+	watchers roster.Watchers
 
-	mu       sync.Mutex
-	closed   bool
-	running  sync.WaitGroup
-	servers  map[string]*known // by address
-	turn     int
-	watchers map[int]func(string)
-	nextID   int
+	mu      sync.Mutex
+	closed  bool
+	running sync.WaitGroup
+	servers map[string]*known // by address
+	turn    int
 }
 
 const (
@@ -61,7 +60,7 @@ type known struct {
 
 // NewServers returns none yet.
 func NewServers(opts Options) *Servers {
-	return &Servers{opts: opts, servers: map[string]*known{}, watchers: map[int]func(string){}}
+	return &Servers{opts: opts, servers: map[string]*known{}}
 }
 
 // Use has exactly the servers at these addresses used, host:port each. What runs through others is ended.
@@ -196,7 +195,7 @@ func (s *Servers) heard(k *known, e roster.Entry) {
 		k.members[e.Member] = e.Agents[:min(len(e.Agents), maxAgents)]
 	}
 	s.mu.Unlock()
-	s.changed(e.Member)
+	s.watchers.Tell(e.Member)
 }
 
 func (s *Servers) failed(k *known, err error) {
@@ -223,33 +222,14 @@ func (s *Servers) lost(k *known) int {
 	clear(k.members)
 	s.mu.Unlock()
 	for _, m := range members {
-		s.changed(m)
+		s.watchers.Tell(m)
 	}
 	return len(members)
 }
 
-// Subscribe has changed called with the name of a member whose agents have come or gone, until ctx ends. It is called from
-// a goroutine that holds no lock, and should return soon.
+// Subscribe has changed called with the name of a member whose agents have come or gone, until ctx ends.
 func (s *Servers) Subscribe(ctx context.Context, changed func(member string)) {
-	s.mu.Lock()
-	id := s.nextID
-	s.nextID++
-	s.watchers[id] = changed
-	s.mu.Unlock()
-	context.AfterFunc(ctx, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.watchers, id)
-	})
-}
-
-func (s *Servers) changed(member string) {
-	s.mu.Lock()
-	watchers := slices.Collect(maps.Values(s.watchers))
-	s.mu.Unlock()
-	for _, w := range watchers {
-		w(member)
-	}
+	s.watchers.Subscribe(ctx, changed)
 }
 
 // Agents are a member's that are connected to any of the servers; one that is connected to several is there several times.

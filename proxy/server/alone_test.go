@@ -23,6 +23,7 @@ import (
 
 	"github.com/cellfed/cellfed/proxy/agent"
 	"github.com/cellfed/cellfed/proxy/hub"
+	"github.com/cellfed/cellfed/proxy/proxytest"
 	"github.com/cellfed/cellfed/test/harness/process"
 )
 
@@ -54,7 +55,7 @@ func (a alone) serve(in *bufio.Reader, out io.Writer) error {
 	}
 	h := hub.New(hub.Options{Metrics: prometheus.NewRegistry()})
 	for _, m := range a.Members {
-		h.Admit(m, enrolled)
+		h.Admit(m, proxytest.Enrolment)
 	}
 	listener, err := net.Listen("tcp", a.Address)
 	if err != nil {
@@ -139,7 +140,7 @@ type lonely struct {
 // openAlone starts a process that serves some members.
 func openAlone(t *testing.T, members []string) *lonely {
 	t.Helper()
-	l := &lonely{door: &door{serving: newAuthority(t, "serving"), agents: newAuthority(t, "agents"), clients: newAuthority(t, "clients")}}
+	l := &lonely{door: &door{serving: proxytest.NewAuthority(t, "serving"), agents: proxytest.NewAuthority(t, "agents"), clients: proxytest.NewAuthority(t, "clients")}}
 	l.open(t, "127.0.0.1:0", members)
 	return l
 }
@@ -159,7 +160,7 @@ func (l *lonely) open(t *testing.T, address string, members []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config, err := json.Marshal(alone{Address: address, Members: members, Certificate: cert.Certificate[0], Key: key, Agents: l.agents.cert.Raw, Clients: l.clients.cert.Raw})
+	config, err := json.Marshal(alone{Address: address, Members: members, Certificate: cert.Certificate[0], Key: key, Agents: l.agents.Certificate.Raw, Clients: l.clients.Certificate.Raw})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,11 +246,11 @@ func (f fixed) Current() (*tls.Certificate, <-chan struct{}) {
 // keep runs our agent of a member until ctx ends.
 func (l *lonely) keep(ctx context.Context, t *testing.T, running *sync.WaitGroup, member, allow string, servers ...string) {
 	t.Helper()
-	cert := l.agents.agentCert(t, member, nil)
+	cert := l.agents.Agent(t, member, nil)
 	cert.Leaf, _ = x509.ParseCertificate(cert.Certificate[0]) // it was made here
 	a, err := agent.New(agent.Options{
 		Servers: servers, Credentials: fixed{&cert}, Allow: []string{allow},
-		ServerCA: func() (*x509.CertPool, error) { return l.serving.pool, nil },
+		ServerCA: func() (*x509.CertPool, error) { return l.serving.Pool, nil },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -16,13 +16,14 @@ import (
 	wirepb "sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
 	"github.com/cellfed/cellfed/proxy/hub"
+	"github.com/cellfed/cellfed/proxy/proxytest"
 )
 
 func TestAKonnectivityClientDialsThroughTheServer(t *testing.T) {
 	d := open(t, hub.Options{}, "hz-1")
-	d.agent(t, d.address, "a", d.agents.agentCert(t, "hz-1", nil))
+	d.agent(t, d.address, "a", d.agents.Agent(t, "hz-1", nil))
 	d.wait(t, "hz-1", 2)
-	address := serveTCP(t, echo)
+	address := proxytest.Target(t, echo)
 	c, err := d.client(t, "operator", "hz-1", address, d.clients)
 	if err != nil {
 		t.Fatal(err)
@@ -56,16 +57,16 @@ func TestAKonnectivityClientDialsThroughTheServer(t *testing.T) {
 
 func TestAClientReachesNoConnectionButItsOwn(t *testing.T) {
 	d := open(t, hub.Options{}, "hz-1")
-	d.agent(t, d.address, "a", d.agents.agentCert(t, "hz-1", nil))
+	d.agent(t, d.address, "a", d.agents.Agent(t, "hz-1", nil))
 	d.wait(t, "hz-1", 2)
-	address := serveTCP(t, echo)
+	address := proxytest.Target(t, echo)
 	theirs, err := d.Dial(t.Context(), "hz-1", address, hub.Bulk)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer theirs.Close()
 	ask(t, theirs, "hello")
-	conn, err := grpc.NewClient(d.address, grpc.WithTransportCredentials(d.credentials(d.clients.issue(t, pkix.Name{CommonName: "operator"}, nil))))
+	conn, err := grpc.NewClient(d.address, grpc.WithTransportCredentials(d.credentials(d.clients.Issue(t, pkix.Name{CommonName: "operator"}, nil))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,12 +104,12 @@ func TestAClientReachesNoConnectionButItsOwn(t *testing.T) {
 
 func TestAStreamThatWasOpenedInTimeDialsNothingAfterItsCertificatesEnd(t *testing.T) {
 	d := open(t, hub.Options{}, "hz-1")
-	d.agent(t, d.address, "a", d.agents.agentCert(t, "hz-1", nil))
+	d.agent(t, d.address, "a", d.agents.Agent(t, "hz-1", nil))
 	d.wait(t, "hz-1", 2)
 	reached := make(chan bool, 1)
-	address := serveTCP(t, func(net.Conn) { reached <- true })
+	address := proxytest.Target(t, func(net.Conn) { reached <- true })
 	ends := time.Now().Add(2 * time.Second)
-	conn, err := grpc.NewClient(d.address, grpc.WithTransportCredentials(d.credentials(d.clients.issue(t, pkix.Name{CommonName: "operator"}, func(c *x509.Certificate) { c.NotAfter = ends }))))
+	conn, err := grpc.NewClient(d.address, grpc.WithTransportCredentials(d.credentials(d.clients.Issue(t, pkix.Name{CommonName: "operator"}, func(c *x509.Certificate) { c.NotAfter = ends }))))
 	if err != nil {
 		t.Fatal(err)
 	}

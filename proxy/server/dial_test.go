@@ -14,16 +14,17 @@ import (
 	wirepb "sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
 	"github.com/cellfed/cellfed/proxy/hub"
+	"github.com/cellfed/cellfed/proxy/proxytest"
 )
 
 func TestAnUnmodifiedAgentServesAMemberInBothLanes(t *testing.T) {
 	d := open(t, hub.Options{}, "hz-1")
-	d.agent(t, d.address, "a", d.agents.agentCert(t, "hz-1", nil))
+	d.agent(t, d.address, "a", d.agents.Agent(t, "hz-1", nil))
 	d.wait(t, "hz-1", 2)
 	if agents := d.Agents("hz-1"); len(agents) != 1 || agents[0].ID != "a" || time.Until(agents[0].NotAfter) > time.Hour {
 		t.Fatalf("connected are %+v", agents)
 	}
-	address := serveTCP(t, echo)
+	address := proxytest.Target(t, echo)
 	for _, lane := range []hub.Lane{hub.Control, hub.Bulk} {
 		c, err := d.Dial(t.Context(), "hz-1", address, lane)
 		if err != nil {
@@ -60,10 +61,10 @@ func TestAnUnmodifiedAgentServesAMemberInBothLanes(t *testing.T) {
 
 func TestTheMembersEndIsTheConnectionsEndAfterAllItSaid(t *testing.T) {
 	d := open(t, hub.Options{}, "hz-1")
-	d.agent(t, d.address, "a", d.agents.agentCert(t, "hz-1", nil))
+	d.agent(t, d.address, "a", d.agents.Agent(t, "hz-1", nil))
 	d.wait(t, "hz-1", 2)
 	said := bytes.Repeat([]byte("all that it said "), 10000)
-	c, err := d.Dial(t.Context(), "hz-1", serveTCP(t, func(c net.Conn) { _, _ = c.Write(said) }), hub.Control)
+	c, err := d.Dial(t.Context(), "hz-1", proxytest.Target(t, func(c net.Conn) { _, _ = c.Write(said) }), hub.Control)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,9 +76,9 @@ func TestTheMembersEndIsTheConnectionsEndAfterAllItSaid(t *testing.T) {
 
 func TestDialsThatFailSayWhy(t *testing.T) {
 	d := open(t, hub.Options{DialTimeout: 500 * time.Millisecond}, "hz-1", "sh-1", "silent")
-	d.agent(t, d.address, "a", d.agents.agentCert(t, "hz-1", nil))
+	d.agent(t, d.address, "a", d.agents.Agent(t, "hz-1", nil))
 	d.wait(t, "hz-1", 2)
-	d.bare(t, d.agents.agentCert(t, "silent", nil), "s", "")
+	d.bare(t, d.agents.Agent(t, "silent", nil), "s", "")
 	d.wait(t, "silent", 1)
 	d.Admit("revoked", "")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -110,7 +111,7 @@ func TestDialsThatFailSayWhy(t *testing.T) {
 
 func TestAnAgentThatDiesEndsItsConnectionsAndDialsAtOnce(t *testing.T) {
 	d := open(t, hub.Options{DialTimeout: 30 * time.Second}, "hz-1")
-	cert := d.agents.agentCert(t, "hz-1", nil)
+	cert := d.agents.Agent(t, "hz-1", nil)
 	s := d.bare(t, cert, "a", "")
 	if _, err := s.Header(); err != nil {
 		t.Fatal(err)
@@ -140,7 +141,7 @@ func TestAnAgentThatDiesEndsItsConnectionsAndDialsAtOnce(t *testing.T) {
 	if _, err := s.Header(); err != nil {
 		t.Fatal(err)
 	}
-	address := serveTCP(t, echo)
+	address := proxytest.Target(t, echo)
 	dialled := make(chan error, 1)
 	go func() {
 		c, err := d.Dial(t.Context(), "hz-1", address, hub.Control)
@@ -168,9 +169,9 @@ func TestAHalfOpenTunnelIsNoticed(t *testing.T) {
 	}
 	d := open(t, hub.Options{}, "hz-1")
 	relay := newRelay(t, d.address)
-	d.agent(t, relay.address, "a", d.agents.agentCert(t, "hz-1", nil))
+	d.agent(t, relay.address, "a", d.agents.Agent(t, "hz-1", nil))
 	d.wait(t, "hz-1", 2)
-	c, err := d.Dial(t.Context(), "hz-1", serveTCP(t, echo), hub.Control)
+	c, err := d.Dial(t.Context(), "hz-1", proxytest.Target(t, echo), hub.Control)
 	if err != nil {
 		t.Fatal(err)
 	}

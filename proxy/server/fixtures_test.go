@@ -2,9 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -12,7 +9,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"runtime"
@@ -37,68 +33,14 @@ import (
 	"sigs.k8s.io/apiserver-network-proxy/proto/header"
 
 	"github.com/cellfed/cellfed/proxy/hub"
-	"github.com/cellfed/cellfed/proxy/identity"
+	"github.com/cellfed/cellfed/proxy/proxytest"
 )
-
-const enrolled = "abcd1234"
-
-// authority is a certificate authority of a test.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pool *x509.CertPool
-}
-
-func newAuthority(t testing.TB, name string) *authority {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := &authority{cert: cert, key: key, pool: x509.NewCertPool()}
-	a.pool.AddCert(cert)
-	return a
-}
-
-// issue makes a certificate; change may spoil it.
-func (a *authority) issue(t testing.TB, subject pkix.Name, change func(*x509.Certificate)) tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: subject, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, KeyUsage: x509.KeyUsageDigitalSignature}
-	if change != nil {
-		change(template)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
-
-// agentCert is a certificate of an agent of a member.
-func (a *authority) agentCert(t testing.TB, member string, change func(*x509.Certificate)) tls.Certificate {
-	return a.issue(t, pkix.Name{CommonName: identity.Identity{Cluster: member, Enrolment: enrolled}.CommonName(), Organization: []string{identity.Organization}}, change)
-}
 
 // door is a server with its authorities.
 type door struct {
 	*hub.Hub
 	address                  string
-	serving, agents, clients *authority
+	serving, agents, clients *proxytest.Authority
 	trusts                   *trusts
 	registry                 *prometheus.Registry
 	log                      *lines
@@ -120,10 +62,10 @@ func (t *trusts) set(agents, clients *x509.CertPool, err error) {
 }
 
 // pool holds some authorities.
-func pool(authorities ...*authority) *x509.CertPool {
+func pool(authorities ...*proxytest.Authority) *x509.CertPool {
 	p := x509.NewCertPool()
 	for _, a := range authorities {
-		p.AddCert(a.cert)
+		p.AddCert(a.Certificate)
 	}
 	return p
 }
@@ -163,7 +105,7 @@ func (l *lines) with(part string) int {
 // open starts a server that admits some members.
 func open(t testing.TB, opts hub.Options, members ...string) *door {
 	t.Helper()
-	d := &door{serving: newAuthority(t, "serving"), agents: newAuthority(t, "agents"), clients: newAuthority(t, "clients"), registry: prometheus.NewRegistry(), log: &lines{}}
+	d := &door{serving: proxytest.NewAuthority(t, "serving"), agents: proxytest.NewAuthority(t, "agents"), clients: proxytest.NewAuthority(t, "clients"), registry: prometheus.NewRegistry(), log: &lines{}}
 	d.listen(t, opts, "127.0.0.1:0", members...)
 	return d
 }
@@ -171,7 +113,7 @@ func open(t testing.TB, opts hub.Options, members ...string) *door {
 // certificate is one that a server shows.
 func (d *door) certificate(t testing.TB) tls.Certificate {
 	t.Helper()
-	return d.serving.issue(t, pkix.Name{CommonName: "server"}, func(c *x509.Certificate) {
+	return d.serving.Issue(t, pkix.Name{CommonName: "server"}, func(c *x509.Certificate) {
 		c.IPAddresses, c.ExtKeyUsage = []net.IP{net.IPv4(127, 0, 0, 1)}, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	})
 }
@@ -180,10 +122,10 @@ func (d *door) certificate(t testing.TB) tls.Certificate {
 func (d *door) listen(t testing.TB, opts hub.Options, address string, members ...string) {
 	t.Helper()
 	opts.Log, opts.Metrics = d.log.logger(), d.registry
-	d.trusts = &trusts{agents: d.agents.pool, clients: d.clients.pool}
+	d.trusts = &trusts{agents: d.agents.Pool, clients: d.clients.Pool}
 	d.Hub = hub.New(opts)
 	for _, m := range members {
-		d.Admit(m, enrolled)
+		d.Admit(m, proxytest.Enrolment)
 	}
 	shown := d.certificate(t)
 	s := New(Options{Hub: d.Hub,
@@ -225,7 +167,7 @@ func (d *door) listen(t testing.TB, opts hub.Options, address string, members ..
 }
 
 func (d *door) credentials(cert tls.Certificate) credentials.TransportCredentials {
-	return credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: d.serving.pool, MinVersion: tls.VersionTLS12})
+	return credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: d.serving.Pool, MinVersion: tls.VersionTLS12})
 }
 
 // agent runs an unmodified agent of apiserver-network-proxy until the returned function is called.
@@ -307,29 +249,6 @@ func matches(have []*dto.LabelPair, want []string) bool {
 	return true
 }
 
-// serveTCP serves each connection on loopback by a function.
-func serveTCP(t testing.TB, serve func(net.Conn)) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				serve(c)
-			}()
-		}
-	}()
-	return l.Addr().String()
-}
-
 func echo(c net.Conn) { _, _ = io.Copy(c, c) }
 
 // bare opens an agent's stream by hand.
@@ -374,10 +293,10 @@ func (d *door) connect(t testing.TB, cert tls.Certificate, id, identifiers strin
 }
 
 // client dials as an unmodified konnectivity client does.
-func (d *door) client(t testing.TB, name, member, address string, by *authority) (net.Conn, error) {
+func (d *door) client(t testing.TB, name, member, address string, by *proxytest.Authority) (net.Conn, error) {
 	t.Helper()
 	ctx := metadata.AppendToOutgoingContext(t.Context(), ClusterHeader, member)
-	tunnel, err := konnectivity.CreateSingleUseGrpcTunnelWithContext(t.Context(), ctx, d.address, grpc.WithTransportCredentials(d.credentials(by.issue(t, pkix.Name{CommonName: name}, nil))))
+	tunnel, err := konnectivity.CreateSingleUseGrpcTunnelWithContext(t.Context(), ctx, d.address, grpc.WithTransportCredentials(d.credentials(by.Issue(t, pkix.Name{CommonName: name}, nil))))
 	if err != nil {
 		return nil, err
 	}
@@ -463,7 +382,7 @@ func newRelay(t *testing.T, to string) *relay {
 			}
 		}
 	}
-	r.address = serveTCP(t, func(in net.Conn) {
+	r.address = proxytest.Target(t, func(in net.Conn) {
 		select {
 		case <-r.frozen:
 			<-ended

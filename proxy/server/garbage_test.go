@@ -14,13 +14,14 @@ import (
 	wirepb "sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
 	"github.com/cellfed/cellfed/proxy/hub"
+	"github.com/cellfed/cellfed/proxy/proxytest"
 )
 
 func TestAFloodEndsTheStreamThatItComesFrom(t *testing.T) {
 	d := open(t, hub.Options{}, "hz-1", "evil")
-	d.agent(t, d.address, "a", d.agents.agentCert(t, "hz-1", nil))
+	d.agent(t, d.address, "a", d.agents.Agent(t, "hz-1", nil))
 	d.wait(t, "hz-1", 2)
-	s := d.bare(t, d.agents.agentCert(t, "evil", nil), "e", "")
+	s := d.bare(t, d.agents.Agent(t, "evil", nil), "e", "")
 	stray := &wirepb.Packet{Type: wirepb.PacketType_DATA, Payload: &wirepb.Packet_Data{Data: &wirepb.Data{ConnectID: 77, Data: []byte("x")}}}
 	var err error
 	for n := 0; err == nil && n < 1000000; n++ {
@@ -34,7 +35,7 @@ func TestAFloodEndsTheStreamThatItComesFrom(t *testing.T) {
 	if !strings.Contains(err.Error(), "floods") {
 		t.Errorf("%v", err)
 	}
-	c, err := d.Dial(t.Context(), "hz-1", serveTCP(t, echo), hub.Control)
+	c, err := d.Dial(t.Context(), "hz-1", proxytest.Target(t, echo), hub.Control)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,9 +45,9 @@ func TestAFloodEndsTheStreamThatItComesFrom(t *testing.T) {
 
 func TestAnAgentThatComesAndGoesAllTheTimeIsRefusedAndHurtsNobody(t *testing.T) {
 	d := open(t, hub.Options{}, "hz-1", "flapping")
-	d.agent(t, d.address, "a", d.agents.agentCert(t, "hz-1", nil))
+	d.agent(t, d.address, "a", d.agents.Agent(t, "hz-1", nil))
 	d.wait(t, "hz-1", 2)
-	cert := d.agents.agentCert(t, "flapping", nil)
+	cert := d.agents.Agent(t, "flapping", nil)
 	refused := false
 	for n := 0; n < 2000 && !refused; n++ {
 		s, end := d.brief(t, cert, "f", "")
@@ -63,7 +64,7 @@ func TestAnAgentThatComesAndGoesAllTheTimeIsRefusedAndHurtsNobody(t *testing.T) 
 	if n := d.value(t, "cellfed_tunnel_agents", "member", "flapping"); n != 0 {
 		t.Errorf("%v agents are shown", n)
 	}
-	c, err := d.Dial(t.Context(), "hz-1", serveTCP(t, echo), hub.Control)
+	c, err := d.Dial(t.Context(), "hz-1", proxytest.Target(t, echo), hub.Control)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +74,7 @@ func TestAnAgentThatComesAndGoesAllTheTimeIsRefusedAndHurtsNobody(t *testing.T) 
 
 func TestWhatAnAgentSaysIsCutToWhatAStatusHolds(t *testing.T) {
 	d := open(t, hub.Options{}, "hz-1")
-	s := d.bare(t, d.agents.agentCert(t, "hz-1", nil), "a", "")
+	s := d.bare(t, d.agents.Agent(t, "hz-1", nil), "a", "")
 	if _, err := s.Header(); err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +96,7 @@ func TestWhatAnAgentSaysIsCutToWhatAStatusHolds(t *testing.T) {
 // An agent that lets nothing be sent to it, and answers dials that nobody made: what it is to be told must not pile up.
 func TestAnAgentThatTakesNothingIsEnded(t *testing.T) {
 	d := open(t, hub.Options{SendStall: time.Minute}, "hz-1")
-	s := d.bare(t, d.agents.agentCert(t, "hz-1", nil), "a", "")
+	s := d.bare(t, d.agents.Agent(t, "hz-1", nil), "a", "")
 	if _, err := s.Header(); err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +121,7 @@ func TestAnAgentThatTakesNothingIsEnded(t *testing.T) {
 
 func TestGarbageAtTheDoorIsToldOnceAndHurtsNobody(t *testing.T) {
 	d := open(t, hub.Options{}, "hz-1")
-	d.agent(t, d.address, "a", d.agents.agentCert(t, "hz-1", nil))
+	d.agent(t, d.address, "a", d.agents.Agent(t, "hz-1", nil))
 	d.wait(t, "hz-1", 2)
 	for n := range 30 {
 		c, err := net.Dial("tcp", d.address)
@@ -135,7 +136,7 @@ func TestGarbageAtTheDoorIsToldOnceAndHurtsNobody(t *testing.T) {
 	if n := d.log.with(`"reason"="handshake"`); n != 1 {
 		t.Errorf("it was told %d times", n)
 	}
-	c, err := d.Dial(t.Context(), "hz-1", serveTCP(t, echo), hub.Control)
+	c, err := d.Dial(t.Context(), "hz-1", proxytest.Target(t, echo), hub.Control)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,34 +12,35 @@ import (
 
 	"github.com/cellfed/cellfed/proxy/hub"
 	"github.com/cellfed/cellfed/proxy/identity"
+	"github.com/cellfed/cellfed/proxy/proxytest"
 )
 
 func TestAnAgentIsWhoItsCertificateSaysAndNobodyElse(t *testing.T) {
 	d := open(t, hub.Options{}, "hz-1", "sh-1")
-	good := d.agents.agentCert(t, "hz-1", nil)
-	foreign := newAuthority(t, "foreign")
+	good := d.agents.Agent(t, "hz-1", nil)
+	foreign := proxytest.NewAuthority(t, "foreign")
 	for name, c := range map[string]struct {
 		stream func(t *testing.T) error
 		want   string
 	}{
 		// Whoever fails in the handshake may learn no more than that the connection ended; the server tells why.
-		"a foreign authority": {func(t *testing.T) error { return d.try(t, foreign.agentCert(t, "hz-1", nil)) }, ""},
+		"a foreign authority": {func(t *testing.T) error { return d.try(t, foreign.Agent(t, "hz-1", nil)) }, ""},
 		"an expired one": {func(t *testing.T) error {
-			return d.try(t, d.agents.agentCert(t, "hz-1", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }))
+			return d.try(t, d.agents.Agent(t, "hz-1", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }))
 		}, ""},
 		"a client's": {func(t *testing.T) error {
-			return d.try(t, d.clients.agentCert(t, "hz-1", nil))
+			return d.try(t, d.clients.Agent(t, "hz-1", nil))
 		}, "not an agent's"},
 		"one of a server": {func(t *testing.T) error {
-			return d.try(t, d.agents.agentCert(t, "hz-1", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }))
+			return d.try(t, d.agents.Agent(t, "hz-1", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }))
 		}, ""},
 		"another organization": {func(t *testing.T) error {
-			return d.try(t, d.agents.issue(t, pkix.Name{CommonName: identity.Identity{Cluster: "hz-1", Enrolment: enrolled}.CommonName(), Organization: []string{"system:masters"}}, nil))
+			return d.try(t, d.agents.Issue(t, pkix.Name{CommonName: identity.Identity{Cluster: "hz-1", Enrolment: proxytest.Enrolment}.CommonName(), Organization: []string{"system:masters"}}, nil))
 		}, "organization"},
 		"another enrolment": {func(t *testing.T) error {
-			return d.try(t, d.agents.issue(t, pkix.Name{CommonName: identity.Identity{Cluster: "hz-1", Enrolment: "00000000"}.CommonName(), Organization: []string{identity.Organization}}, nil))
+			return d.try(t, d.agents.Issue(t, pkix.Name{CommonName: identity.Identity{Cluster: "hz-1", Enrolment: "00000000"}.CommonName(), Organization: []string{identity.Organization}}, nil))
 		}, "not admitted"},
-		"a member that is unknown": {func(t *testing.T) error { return d.try(t, d.agents.agentCert(t, "bj-1", nil)) }, "no member bj-1"},
+		"a member that is unknown": {func(t *testing.T) error { return d.try(t, d.agents.Agent(t, "bj-1", nil)) }, "no member bj-1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := c.stream(t); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -72,10 +73,10 @@ func TestAnAgentIsWhoItsCertificateSaysAndNobodyElse(t *testing.T) {
 func TestRevokingEndsWhatThereIs(t *testing.T) {
 	d := open(t, hub.Options{}, "hz-1", "sh-1")
 	for _, m := range []string{"hz-1", "sh-1"} {
-		d.agent(t, d.address, "a", d.agents.agentCert(t, m, nil))
+		d.agent(t, d.address, "a", d.agents.Agent(t, m, nil))
 		d.wait(t, m, 2)
 	}
-	address := serveTCP(t, echo)
+	address := proxytest.Target(t, echo)
 	conns := map[string]net.Conn{}
 	for _, m := range []string{"hz-1", "sh-1"} {
 		c, err := d.Dial(t.Context(), m, address, hub.Control)
@@ -100,13 +101,13 @@ func TestRevokingEndsWhatThereIs(t *testing.T) {
 	if n := d.log.with("not admitted"); n != 1 {
 		t.Errorf("that a revoked agent comes again and again was told %d times", n)
 	}
-	d.Admit("hz-1", enrolled)
+	d.Admit("hz-1", proxytest.Enrolment)
 	d.wait(t, "hz-1", 2)
 }
 
 func TestATunnelEndsWithItsCertificate(t *testing.T) {
 	d := open(t, hub.Options{}, "hz-1")
-	s := d.bare(t, d.agents.agentCert(t, "hz-1", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(2 * time.Second) }), "a", "")
+	s := d.bare(t, d.agents.Agent(t, "hz-1", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(2 * time.Second) }), "a", "")
 	if _, err := s.Header(); err != nil {
 		t.Fatal(err)
 	}
@@ -120,13 +121,13 @@ func TestATunnelEndsWithItsCertificate(t *testing.T) {
 
 func TestAnAuthorityThatIsTakenOutOfThePoolEndsWhatItVouchedFor(t *testing.T) {
 	d := open(t, hub.Options{}, "hz-1", "sh-1")
-	nextAgents, nextClients := newAuthority(t, "agents"), newAuthority(t, "clients")
+	nextAgents, nextClients := proxytest.NewAuthority(t, "agents"), proxytest.NewAuthority(t, "clients")
 	d.trusts.set(pool(d.agents, nextAgents), pool(d.clients, nextClients), nil)
-	d.agent(t, d.address, "a", d.agents.agentCert(t, "hz-1", nil))
-	d.agent(t, d.address, "a", nextAgents.agentCert(t, "sh-1", nil))
+	d.agent(t, d.address, "a", d.agents.Agent(t, "hz-1", nil))
+	d.agent(t, d.address, "a", nextAgents.Agent(t, "sh-1", nil))
 	d.wait(t, "hz-1", 2)
 	d.wait(t, "sh-1", 2)
-	address := serveTCP(t, echo)
+	address := proxytest.Target(t, echo)
 	conns := map[string]net.Conn{}
 	for name, dial := range map[string]func() (net.Conn, error){
 		"through the former agents": func() (net.Conn, error) { return d.Dial(t.Context(), "hz-1", address, hub.Control) },

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/cellfed/cellfed/proxy/proxytest"
 )
 
 func TestAThousandIdleAgentsFitInOneServer(t *testing.T) {
@@ -20,7 +22,7 @@ func TestAThousandIdleAgentsFitInOneServer(t *testing.T) {
 	}
 	server := openAlone(t, members)
 	empty, _ := server.memory(t)
-	address := serveTCP(t, echo)
+	address := proxytest.Target(t, echo)
 	ctx, end := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	defer running.Wait()

@@ -12,11 +12,12 @@ import (
 	wirepb "sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
 	"github.com/cellfed/cellfed/proxy/hub"
+	"github.com/cellfed/cellfed/proxy/proxytest"
 )
 
 // evil sends whatever could touch another member, and comes back when it is thrown out.
 func evil(t testing.TB, d *door, member string, stop <-chan struct{}) {
-	cert := d.agents.agentCert(t, member, nil)
+	cert := d.agents.Agent(t, member, nil)
 	r := rand.New(rand.NewPCG(1, 2))
 	for {
 		s, end := d.brief(t, cert, "agent", "default-route=true")
@@ -69,7 +70,7 @@ func TestBytesNeverReachAnotherMember(t *testing.T) {
 	address := map[string]string{}
 	for _, m := range members {
 		// Each member answers with its name, so that a byte from the wrong one is seen.
-		address[m] = serveTCP(t, func(c net.Conn) {
+		address[m] = proxytest.Target(t, func(c net.Conn) {
 			word := make([]byte, 8)
 			for {
 				if _, err := io.ReadFull(c, word); err != nil {
@@ -81,7 +82,7 @@ func TestBytesNeverReachAnotherMember(t *testing.T) {
 			}
 		})
 		for _, id := range []string{"same-name", "same-name", "another"} {
-			d.agent(t, d.address, id, d.agents.agentCert(t, m, nil))
+			d.agent(t, d.address, id, d.agents.Agent(t, m, nil))
 		}
 	}
 	for _, m := range members {

@@ -8,18 +8,19 @@ import (
 	"time"
 
 	"github.com/cellfed/cellfed/proxy/hub"
+	"github.com/cellfed/cellfed/proxy/proxytest"
 )
 
 func TestWithTwoServersOneMayDie(t *testing.T) {
 	one, two := open(t, hub.Options{Name: "one"}, "hz-1"), (*door)(nil)
 	two = &door{serving: one.serving, agents: one.agents, clients: one.clients, registry: newRegistry(), log: &lines{}}
 	two.listen(t, hub.Options{Name: "two"}, "127.0.0.1:0", "hz-1")
-	cert := one.agents.agentCert(t, "hz-1", nil)
+	cert := one.agents.Agent(t, "hz-1", nil)
 	for _, d := range []*door{one, two} {
 		d.agent(t, d.address, "a", cert)
 		d.wait(t, "hz-1", 2)
 	}
-	address := serveTCP(t, echo)
+	address := proxytest.Target(t, echo)
 	at := one.address
 	one.stop()
 	c, err := two.Dial(t.Context(), "hz-1", address, hub.Control)
@@ -41,7 +42,7 @@ func TestWhenAServerIsKilledEveryMemberIsReachedThroughTheOtherAtOnce(t *testing
 	}
 	one := openAlone(t, members)
 	two := one.another(t, "127.0.0.1:0", members)
-	address := serveTCP(t, echo)
+	address := proxytest.Target(t, echo)
 	ctx, end := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	defer running.Wait()

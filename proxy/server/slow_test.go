@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cellfed/cellfed/proxy/hub"
+	"github.com/cellfed/cellfed/proxy/proxytest"
 )
 
 // How long exactly anybody waits is tested in package hub, where time stands still; here it is told. A busy machine adds to it.
@@ -16,17 +17,17 @@ func TestSlowReadersAreEndedAndHoldUpNobodyForLong(t *testing.T) {
 	members := []string{"hz-1", "sh-1", "sz-1", "without-any"}
 	d := open(t, hub.Options{BulkStall: time.Second}, members...)
 	for _, m := range members {
-		d.agent(t, d.address, "a", d.agents.agentCert(t, m, nil))
+		d.agent(t, d.address, "a", d.agents.Agent(t, m, nil))
 		d.wait(t, m, 2)
 	}
-	endless := serveTCP(t, func(c net.Conn) {
+	endless := proxytest.Target(t, func(c net.Conn) {
 		for b := make([]byte, 64<<10); ; {
 			if _, err := c.Write(b); err != nil {
 				return
 			}
 		}
 	})
-	address := serveTCP(t, echo)
+	address := proxytest.Target(t, echo)
 	dial := func(member, address string, lane hub.Lane) net.Conn {
 		t.Helper()
 		c, err := d.Dial(t.Context(), member, address, lane)

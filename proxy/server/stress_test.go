@@ -15,6 +15,7 @@ import (
 	wirepb "sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
 
 	"github.com/cellfed/cellfed/proxy/hub"
+	"github.com/cellfed/cellfed/proxy/proxytest"
 )
 
 func TestFlappingLeavesNothingBehind(t *testing.T) {
@@ -26,9 +27,9 @@ func TestFlappingLeavesNothingBehind(t *testing.T) {
 	d := open(t, hub.Options{}, members...)
 	certs := map[string]tls.Certificate{}
 	for _, m := range members {
-		certs[m] = d.agents.agentCert(t, m, nil)
+		certs[m] = d.agents.Agent(t, m, nil)
 	}
-	address := serveTCP(t, echo)
+	address := proxytest.Target(t, echo)
 	turn := 0
 	cycle := func() {
 		turn++
@@ -78,12 +79,12 @@ func TestFlappingLeavesNothingBehind(t *testing.T) {
 
 func TestManyStreamsOfFiveMegabytesArriveWhole(t *testing.T) {
 	d := open(t, hub.Options{BulkStall: time.Minute}, "hz-1")
-	d.agent(t, d.address, "a", d.agents.agentCert(t, "hz-1", nil))
+	d.agent(t, d.address, "a", d.agents.Agent(t, "hz-1", nil))
 	d.wait(t, "hz-1", 2)
 	body := make([]byte, 5<<20)
 	_, _ = rand.NewChaCha8([32]byte{2}).Read(body)
 	want := sha256.Sum256(body)
-	address := serveTCP(t, func(c net.Conn) { _, _ = c.Write(body) })
+	address := proxytest.Target(t, func(c net.Conn) { _, _ = c.Write(body) })
 	streams := of(2000, 60)
 	slots := make(chan struct{}, 200)
 	var group sync.WaitGroup
@@ -108,9 +109,9 @@ func TestManyStreamsOfFiveMegabytesArriveWhole(t *testing.T) {
 
 func TestDialsOfWhichAThirdFailLeakNothing(t *testing.T) {
 	d := open(t, hub.Options{}, "hz-1")
-	d.agent(t, d.address, "a", d.agents.agentCert(t, "hz-1", nil))
+	d.agent(t, d.address, "a", d.agents.Agent(t, "hz-1", nil))
 	d.wait(t, "hz-1", 2)
-	address := serveTCP(t, echo)
+	address := proxytest.Target(t, echo)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

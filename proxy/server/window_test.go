@@ -18,6 +18,7 @@ import (
 
 	"github.com/cellfed/cellfed/proxy/agent"
 	"github.com/cellfed/cellfed/proxy/hub"
+	"github.com/cellfed/cellfed/proxy/proxytest"
 )
 
 // shown are an agent's credentials that stay.
@@ -29,14 +30,14 @@ func (s shown) Current() (*tls.Certificate, <-chan struct{}) { return s.cert, ni
 // ours runs our own agent, which knows windows.
 func (d *door) ours(t testing.TB, member string, allow ...string) {
 	t.Helper()
-	cert := d.agents.agentCert(t, member, nil)
+	cert := d.agents.Agent(t, member, nil)
 	leaf, err := x509.ParseCertificate(cert.Certificate[0])
 	if err != nil {
 		t.Fatal(err)
 	}
 	cert.Leaf = leaf
 	a, err := agent.New(agent.Options{
-		Servers: []string{d.address}, Credentials: shown{&cert}, ServerCA: func() (*x509.CertPool, error) { return d.serving.pool, nil },
+		Servers: []string{d.address}, Credentials: shown{&cert}, ServerCA: func() (*x509.CertPool, error) { return d.serving.Pool, nil },
 		Allow: allow, Drain: time.Millisecond,
 	})
 	if err != nil {
@@ -60,7 +61,7 @@ func TestWhoIsSlowHoldsUpItsOwnWriterAndNobodyElse(t *testing.T) {
 	d := open(t, hub.Options{ControlStall: 100 * time.Millisecond, BulkStall: 100 * time.Millisecond}, "hz-1")
 	const all = 16 << 20 // more than windows and kernels take
 	wake := make(chan struct{})
-	slow := serveTCP(t, func(c net.Conn) {
+	slow := proxytest.Target(t, func(c net.Conn) {
 		_, _ = io.WriteString(c, "x") // so that it is known to be connected
 		<-wake
 		n, _ := io.CopyN(io.Discard, c, all)
@@ -68,8 +69,8 @@ func TestWhoIsSlowHoldsUpItsOwnWriterAndNobodyElse(t *testing.T) {
 			_, _ = io.WriteString(c, "all")
 		}
 	})
-	large := serveTCP(t, func(c net.Conn) { _, _ = c.Write(make([]byte, all)) })
-	quick := serveTCP(t, echo)
+	large := proxytest.Target(t, func(c net.Conn) { _, _ = c.Write(make([]byte, all)) })
+	quick := proxytest.Target(t, echo)
 	d.ours(t, "hz-1", slow, large, quick)
 	dial := func(address string, lane hub.Lane) net.Conn {
 		t.Helper()
@@ -135,10 +136,10 @@ func TestWhoIsSlowHoldsUpItsOwnWriterAndNobodyElse(t *testing.T) {
 func TestAClientThatIsGoneIsNoticedWhileNothingIsTaken(t *testing.T) {
 	d := open(t, hub.Options{}, "hz-1")
 	end := make(chan struct{})
-	deaf := serveTCP(t, func(net.Conn) { <-end })
+	deaf := proxytest.Target(t, func(net.Conn) { <-end })
 	defer close(end)
 	d.ours(t, "hz-1", deaf)
-	conn, err := grpc.NewClient(d.address, grpc.WithTransportCredentials(d.credentials(d.clients.issue(t, pkix.Name{CommonName: "operator"}, nil))))
+	conn, err := grpc.NewClient(d.address, grpc.WithTransportCredentials(d.credentials(d.clients.Issue(t, pkix.Name{CommonName: "operator"}, nil))))
 	if err != nil {
 		t.Fatal(err)
 	}

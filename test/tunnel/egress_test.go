@@ -10,47 +10,34 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/cellfed/cellfed/proxy/proxytest"
 )
 
 // egress is an HTTP proxy that carries CONNECT, as the way out of many a member's network is. Names that it alone knows lead
 // to loopback. It counts what it carried.
 func egress(t *testing.T, carried *atomic.Int64) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer func() { _ = c.Close() }()
-				in := bufio.NewReader(c)
-				ask, err := http.ReadRequest(in)
-				if err != nil || ask.Method != http.MethodConnect {
-					return
-				}
-				_, port, _ := net.SplitHostPort(ask.Host)
-				up, err := net.Dial("tcp", "127.0.0.1:"+port)
-				if err != nil {
-					return
-				}
-				defer func() { _ = up.Close() }()
-				carried.Add(1)
-				_, _ = fmt.Fprint(c, "HTTP/1.1 200 OK\r\n\r\n")
-				go func() {
-					_, _ = io.Copy(up, in)
-					_ = up.Close()
-				}()
-				_, _ = io.Copy(c, up)
-			}()
+	return "http://" + proxytest.Target(t, func(c net.Conn) {
+		in := bufio.NewReader(c)
+		ask, err := http.ReadRequest(in)
+		if err != nil || ask.Method != http.MethodConnect {
+			return
 		}
-	}()
-	return "http://" + l.Addr().String()
+		_, port, _ := net.SplitHostPort(ask.Host)
+		up, err := net.Dial("tcp", "127.0.0.1:"+port)
+		if err != nil {
+			return
+		}
+		defer func() { _ = up.Close() }()
+		carried.Add(1)
+		_, _ = fmt.Fprint(c, "HTTP/1.1 200 OK\r\n\r\n")
+		go func() {
+			_, _ = io.Copy(up, in)
+			_ = up.Close()
+		}()
+		_, _ = io.Copy(c, up)
+	})
 }
 
 func TestAnAgentGoesThroughAnEgressProxyToAPlaneWhoseNameOnlyThatKnows(t *testing.T) {

@@ -15,7 +15,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -26,6 +25,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/cellfed/cellfed/proxy/proxytest"
 	"github.com/cellfed/cellfed/test/harness"
 	"github.com/cellfed/cellfed/test/harness/kubelet"
 )
@@ -383,26 +383,15 @@ func (m *stage) portForward(u user) {
 // echo is a port that greets and then says what it hears.
 func (m *stage) echo(t *testing.T) (port string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	_, port, err := net.SplitHostPort(proxytest.Target(t, func(c net.Conn) {
+		if _, err := io.WriteString(c, greeting); err == nil {
+			_, _ = io.Copy(c, c)
+		}
+	}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer func() { _ = c.Close() }()
-				if _, err := io.WriteString(c, greeting); err == nil {
-					_, _ = io.Copy(c, c)
-				}
-			}()
-		}
-	}()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	return port
 }
 
 const greeting = "welcome\n"

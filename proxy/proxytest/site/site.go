@@ -113,27 +113,10 @@ func (s *Site) Eventually(what string, ok func() bool) {
 	s.Fatalf("within 20s it did not come true that %s", what)
 }
 
-// Target serves each connection on loopback by a function.
+// Target serves each connection to an address on loopback by a function.
 func (s *Site) Target(serve func(net.Conn)) string {
 	s.Helper()
-	l, err := (&net.ListenConfig{}).Listen(s.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		s.Fatal(err)
-	}
-	s.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer func() { _ = c.Close() }()
-				serve(c)
-			}()
-		}
-	}()
-	return l.Addr().String()
+	return proxytest.Target(s, serve)
 }
 
 // Echo says what it hears.
