@@ -108,7 +108,7 @@ func TestAStreamThatWasOpenedInTimeDialsNothingAfterItsCertificatesEnd(t *testin
 	d.wait(t, "hz-1", 2)
 	reached := make(chan bool, 1)
 	address := proxytest.Target(t, func(net.Conn) { reached <- true })
-	ends := time.Now().Add(2 * time.Second)
+	ends := time.Now().Add(4 * time.Second)
 	conn, err := grpc.NewClient(d.address, grpc.WithTransportCredentials(d.credentials(d.clients.Issue(t, pkix.Name{CommonName: "operator"}, func(c *x509.Certificate) { c.NotAfter = ends }))))
 	if err != nil {
 		t.Fatal(err)
