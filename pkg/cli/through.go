@@ -305,6 +305,9 @@ func (o *throughOptions) execute(ctx context.Context, kubeconfig string) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
+	if ctx.Err() != nil { // it came before the command
+		return ctx.Err()
+	}
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), o.command[0], o.command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = o.streams.In, o.streams.Out, o.streams.ErrOut
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
