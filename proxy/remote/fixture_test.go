@@ -18,6 +18,19 @@ type world struct{ *site.Site }
 
 func newWorld(t testing.TB) *world { return &world{site.New(t)} }
 
+// oneServer is a world with one server, an agent of hz-1 there which may reach a target, and somebody who knows of it and may
+// dial.
+func oneServer(t testing.TB, serve func(net.Conn)) (s *world, d *Servers, to string) {
+	t.Helper()
+	s = newWorld(t)
+	one := s.Serve("one", "127.0.0.1:0", "hz-1")
+	to = s.Target(serve)
+	s.Agent("hz-1", []string{one.Address}, to)
+	d = s.dialler("plane", one.Address)
+	s.knows(d, "hz-1", 1)
+	return s, d, to
+}
+
 // dialler uses servers as somebody.
 func (s *world) dialler(who string, addresses ...string) *Servers {
 	s.Helper()

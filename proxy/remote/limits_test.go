@@ -61,20 +61,15 @@ func TestARenewedCertificateIsTakenUpWhenTheFormerOneEnds(t *testing.T) {
 }
 
 func TestWhatTheMemberSaidLastArrivesAlsoWhenItTakesNothingMore(t *testing.T) {
-	s := newWorld(t)
-	one := s.Serve("one", "127.0.0.1:0", "hz-1")
 	said := make([]byte, 1<<20+12345)
 	_, _ = rand.Read(said)
 	end := make(chan struct{})
 	defer close(end)
-	to := s.Target(func(c net.Conn) {
+	_, d, to := oneServer(t, func(c net.Conn) {
 		_, _ = c.Write(said)
 		_ = c.(*net.TCPConn).CloseWrite() // to close it with something unread would take back what was written
 		<-end
 	})
-	s.Agent("hz-1", []string{one.Address}, to)
-	d := s.dialler("plane", one.Address)
-	s.knows(d, "hz-1", 1)
 	c, err := d.Dial(t.Context(), "hz-1", to, hub.Bulk)
 	if err != nil {
 		t.Fatal(err)
@@ -96,12 +91,7 @@ func TestWhatTheMemberSaidLastArrivesAlsoWhenItTakesNothingMore(t *testing.T) {
 }
 
 func TestThousandsOfConnectionsShareOneToTheServer(t *testing.T) {
-	s := newWorld(t)
-	one := s.Serve("one", "127.0.0.1:0", "hz-1")
-	to := s.Target(site.Echo)
-	s.Agent("hz-1", []string{one.Address}, to)
-	d := s.dialler("plane", one.Address)
-	s.knows(d, "hz-1", 1)
+	_, d, to := oneServer(t, site.Echo)
 	var all sync.WaitGroup
 	open := make(chan net.Conn, 1500)
 	for range 15 {
@@ -125,14 +115,9 @@ func TestThousandsOfConnectionsShareOneToTheServer(t *testing.T) {
 }
 
 func TestAConnectionThatIsClosedInTheMiddleOfAWriteLeavesNothing(t *testing.T) {
-	s := newWorld(t)
-	one := s.Serve("one", "127.0.0.1:0", "hz-1")
 	deaf := make(chan struct{})
 	defer close(deaf)
-	to := s.Target(func(net.Conn) { <-deaf })
-	s.Agent("hz-1", []string{one.Address}, to)
-	d := s.dialler("plane", one.Address)
-	s.knows(d, "hz-1", 1)
+	s, d, to := oneServer(t, func(net.Conn) { <-deaf })
 	c, err := d.Dial(t.Context(), "hz-1", to, hub.Bulk)
 	if err != nil {
 		t.Fatal(err)

@@ -270,12 +270,7 @@ func TestManyConnectionsAreApart(t *testing.T) {
 }
 
 func TestAConnectionKeepsItsDeadlines(t *testing.T) {
-	s := newWorld(t)
-	one := s.Serve("one", "127.0.0.1:0", "hz-1")
-	to := s.Target(site.Echo)
-	s.Agent("hz-1", []string{one.Address}, to)
-	d := s.dialler("plane", one.Address)
-	s.knows(d, "hz-1", 1)
+	_, d, to := oneServer(t, site.Echo)
 	c, err := d.Dial(t.Context(), "hz-1", to, hub.Control)
 	if err != nil {
 		t.Fatal(err)
@@ -289,12 +284,7 @@ func TestAConnectionKeepsItsDeadlines(t *testing.T) {
 }
 
 func TestAServerThatIsUsedNoMoreEndsWhatRunsThroughIt(t *testing.T) {
-	s := newWorld(t)
-	one := s.Serve("one", "127.0.0.1:0", "hz-1")
-	to := s.Target(site.Echo)
-	s.Agent("hz-1", []string{one.Address}, to)
-	d := s.dialler("plane", one.Address)
-	s.knows(d, "hz-1", 1)
+	s, d, to := oneServer(t, site.Echo)
 	c, err := d.Dial(t.Context(), "hz-1", to, hub.Control)
 	if err != nil {
 		t.Fatal(err)

@@ -61,15 +61,20 @@ func (s *Site) Serve(name, address string, members ...string) *Server {
 	if err != nil {
 		s.Fatal(err)
 	}
+	return &Server{h, l.Addr().String(), s.run(func(ctx context.Context) { _ = served.Serve(ctx, l) })}
+}
+
+// run runs something until the returned function is called, which waits until it has ended, or the test ends.
+func (s *Site) run(f func(context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(s.Context())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = served.Serve(ctx, l)
+		f(ctx)
 	}()
-	stop := sync.OnceFunc(func() { cancel(); <-ended })
+	stop = sync.OnceFunc(func() { cancel(); <-ended })
 	s.Cleanup(stop)
-	return &Server{h, l.Addr().String(), stop}
+	return stop
 }
 
 // held are an agent's credentials, which stay.
@@ -91,15 +96,7 @@ func (s *Site) Agent(member string, servers []string, allow ...string) (stop fun
 	if err != nil {
 		s.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(s.Context())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		a.Run(ctx)
-	}()
-	stop = sync.OnceFunc(func() { cancel(); <-ended })
-	s.Cleanup(stop)
-	return stop
+	return s.run(a.Run)
 }
 
 // Eventually waits until something is true.
